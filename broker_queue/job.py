@@ -1,0 +1,87 @@
+"""The vocabulary of jobs: ids, states, conditions. Everything else speaks in these words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+JobId = NewType("JobId", str)
+"""A job's id: a UUID in its canonical form (lower case, with hyphens). Clients make them."""
+
+GraphId = NewType("GraphId", str)
+"""The id of a graph: the jobs of one submit and what they enqueued while running."""
+
+
+class State(StrEnum):
+    """Where a job stands. Each member says who moves the job on."""
+
+    WAITING = "waiting"
+    """Some dependency has not ended. The end of its last open dependency moves it on."""
+
+    SCHEDULED = "scheduled"
+    """Waits for a time: a delay, or the back-off before a retry. The scheduler's timer moves it."""
+
+    QUEUED = "queued"
+    """Ready: in the queue of its type, or in line for that queue's window. A worker moves it on."""
+
+    RUNNING = "running"
+    """A worker said that it started. That worker's report, or its time limit, moves it on."""
+
+    FINISHED = "finished"
+    """Done, with a result. Final."""
+
+    FAILED = "failed"
+    """Its last attempt failed; the error says how. Final."""
+
+    SKIPPED = "skipped"
+    """A dependency ended in a way that its edge does not accept. Final."""
+
+    CANCELED = "canceled"
+    """Somebody canceled it before it ended. Final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the state and the result can never change again."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({State.FINISHED, State.FAILED, State.SKIPPED, State.CANCELED})
+
+
+class Condition(StrEnum):
+    """What a dependency must come to before the dependent job may run."""
+
+    SUCCESS = "success"
+    """It finished."""
+
+    FAILURE = "failure"
+    """It failed: not skipped, not canceled."""
+
+    ANY = "any"
+    """It ended, in whatever way."""
+
+
+def parse_job_id(text: str) -> JobId:
+    """Return `text` as a job id in canonical form.
+
+    Raises:
+        ValueError: it is no UUID.
+    """
+    return JobId(_canonical_uuid(text, "job"))
+
+
+def parse_graph_id(text: str) -> GraphId:
+    """Return `text` as a graph id in canonical form.
+
+    Raises:
+        ValueError: it is no UUID.
+    """
+    return GraphId(_canonical_uuid(text, "graph"))
+
+
+def _canonical_uuid(text: str, kind: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no {kind} id: expected a UUID") from None

@@ -1,0 +1,117 @@
+"""From bytes to messages and back, with errors that name the field.
+
+`check_json` is the one place that decides what counts as JSON text: RFC 8259, UTF-8, no byte order
+mark, no NaN. Numbers of any size pass, since nothing here turns them into numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from broker_queue.errors import Invalid, TooLarge
+
+T = TypeVar("T")
+
+_RAW_DECODER = msgspec.json.Decoder(msgspec.Raw)
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+_PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
+
+
+class RawJson(bytes):
+    """JSON text that is passed on byte for byte, in place of a value to be serialised."""
+
+
+def decode(body: bytes, model: type[T]) -> T:
+    """Return the message in `body`.
+
+    Raises:
+        Invalid: no JSON, or not this message; ``details["field"]`` is the path to the culprit.
+    """
+    decoder = _DECODERS.get(model)
+    if decoder is None:
+        decoder = _DECODERS[model] = msgspec.json.Decoder(model)
+    try:
+        body.decode()
+        return cast(T, decoder.decode(body))
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None
+    except msgspec.ValidationError as error:
+        raise _field_error(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Invalid(f"the body is no JSON: {error}", {"field": ""}) from None
+    except RecursionError:
+        raise _too_deep("") from None
+
+
+def check_json(text: bytes, field: str, limit: int) -> None:
+    """Check that `text` is JSON of at most `limit` bytes, without building its value.
+
+    Raises:
+        TooLarge: over the limit.
+        Invalid: no JSON.
+    """
+    if len(text) > limit:
+        raise TooLarge(
+            f"{field} has {len(text)} bytes, the limit is {limit}; "
+            "pass a URL or key to large data instead of the data",
+            {"field": field, "size": len(text), "limit": limit},
+        )
+    try:
+        text.decode()
+        _RAW_DECODER.decode(text)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, field) from None
+    except msgspec.DecodeError as error:
+        raise Invalid(f"{field} is no JSON: {error}", {"field": field}) from None
+    except RecursionError:
+        raise _too_deep(field) from None
+
+
+def to_json(value: Any, field: str = "args") -> bytes:
+    """Return the JSON text of a value: `RawJson` as it is, pydantic models by their own rules.
+
+    Raises:
+        Invalid: the value has no JSON form (NaN, infinity, an object, a lone surrogate).
+    """
+    if isinstance(value, RawJson):
+        return bytes(value)
+    try:
+        text = json.dumps(
+            value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_jsonable
+        )
+        return text.encode()
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+        raise Invalid(f"{field} does not serialise to JSON: {error}", {"field": field}) from None
+    except RecursionError:
+        raise _too_deep(field) from None
+
+
+def _jsonable(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)  # a pydantic model, without importing pydantic
+    if dump is not None:
+        return dump(mode="json", by_alias=True)
+    return msgspec.to_builtins(value)  # dataclasses, UUID, datetime, enum, set; else TypeError
+
+
+def _field_error(text: str) -> Invalid:
+    found = _PATH.search(text)
+    path = found["path"].removeprefix("$").removeprefix(".") if found else ""
+    problem = text[: found.start()] if found else text
+    problem = problem[0].lower() + problem[1:].replace("`", "")
+    return Invalid(f"{path or 'the body'}: {problem}", {"field": path})
+
+
+def _not_utf8(error: UnicodeDecodeError, field: str = "") -> Invalid:
+    name = field or "the body"
+    return Invalid(f"{name} is not UTF-8: {error.reason} at byte {error.start}", {"field": field})
+
+
+def _too_deep(field: str) -> Invalid:
+    return Invalid(
+        f"{field or 'the body'} is nested too deeply; flatten it to fewer than 900 levels",
+        {"field": field},
+    )

@@ -1,0 +1,1 @@
+"""What is decided, without I/O: no await, clock, chance, log or SQL in here."""

@@ -1,0 +1,81 @@
+"""Edges: what a condition accepts, what the end of a job does to its dependents, and cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+from broker_queue.errors import Invalid
+from broker_queue.job import FINAL_STATES, Condition, State
+
+SATISFIED_BY: Mapping[Condition, frozenset[State]] = {
+    Condition.SUCCESS: frozenset({State.FINISHED}),
+    Condition.FAILURE: frozenset({State.FAILED}),
+    Condition.ANY: FINAL_STATES,
+}
+"""The final states of a dependency that satisfy an edge; all others break it."""
+
+
+class Edge(Enum):
+    """Where an edge stands."""
+
+    OPEN = "open"
+    """Its dependency has not ended."""
+    SATISFIED = "satisfied"
+    BROKEN = "broken"
+    """Its dependency ended in a way that the condition does not accept."""
+
+
+def judge(condition: Condition, dependency: State) -> Edge:
+    """Return where an edge stands, given the state of the job it depends on."""
+    if dependency not in FINAL_STATES:
+        return Edge.OPEN
+    return Edge.SATISFIED if dependency in SATISFIED_BY[condition] else Edge.BROKEN
+
+
+def combine(first: Condition, second: Condition, field: str) -> Condition:
+    """Return the one condition that says what two edges to the same job say together.
+
+    Raises:
+        Invalid: nothing satisfies both (success and failure).
+    """
+    if first is second or second is Condition.ANY:
+        return first
+    if first is Condition.ANY:
+        return second
+    raise Invalid(
+        f"{field}: names the same job with the conditions {first} and {second} "
+        "(a result reference means success); no end of it satisfies both",
+        {"field": field},
+    )
+
+
+def find_cycle(dependencies: Sequence[Iterable[int]]) -> list[int] | None:
+    """Return a cycle among nodes ``0 … n-1`` as a path that ends where it began, or None.
+
+    Args:
+        dependencies: for each node the nodes that it depends on.
+    """
+    if all(parent < child for child, parents in enumerate(dependencies) for parent in parents):
+        return None  # every edge points back: the usual way in which people write graphs
+    unvisited, on_path, done = 0, 1, 2
+    marks = [unvisited] * len(dependencies)
+    for start in range(len(dependencies)):
+        if marks[start] != unvisited:
+            continue
+        path = [start]
+        branches = [iter(dependencies[start])]
+        marks[start] = on_path
+        while path:
+            following = next((node for node in branches[-1] if marks[node] != done), None)
+            if following is None:
+                marks[path.pop()] = done
+                branches.pop()
+            elif marks[following] == on_path:
+                cycle = path[path.index(following) :]
+                return [*reversed(cycle), cycle[-1]]
+            else:
+                marks[following] = on_path
+                path.append(following)
+                branches.append(iter(dependencies[following]))
+    return None

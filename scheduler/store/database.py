@@ -1,0 +1,182 @@
+"""Opening a database: what is SQLite's own is here and nowhere else.
+
+The writer is one synchronous engine with one connection, used from one thread; readers are
+aiosqlite connections that cannot write. Exactly one connection writes and checkpoints: SQLite
+before 3.51.3 can corrupt a database in which two do (https://www.sqlite.org/wal.html, "WAL-reset
+bug").
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from broker_queue.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+WRITER_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",  # a commit is confirmed to clients, so it must survive a power cut
+    "foreign_keys = ON",
+    "busy_timeout = 10000",
+    "cache_size = -65536",  # 64 MiB
+    "temp_store = MEMORY",
+    "journal_size_limit = 67108864",
+)
+READER_PRAGMAS = (
+    "query_only = ON",
+    "busy_timeout = 10000",
+    "wal_autocheckpoint = 0",  # only the writer checkpoints
+    "cache_size = -16384",
+)
+
+
+class Database:
+    """One SQLite file.
+
+    Args:
+        location: a path, or an SQLAlchemy URL whose dialect is ``sqlite``.
+
+    Raises:
+        ConfigurationError: not a usable location.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.path = _path(location)
+
+    def __str__(self) -> str:
+        return f"sqlite {self.path}"
+
+    def writer_engine(self) -> Engine:
+        """Return the engine of the writing connection; `BEGIN IMMEDIATE` opens each transaction."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)),
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"check_same_thread": False, "cached_statements": 512},
+        )
+        _configure(engine, WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+        return engine
+
+    def reader_engine(self, connections: int = 4) -> AsyncEngine:
+        """Return the engine of connections that only read."""
+        engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(self.path)),
+            pool_size=connections,
+            max_overflow=0,
+        )
+        _configure(engine.sync_engine, READER_PRAGMAS, "BEGIN")
+        return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema up to this program's version.
+
+    Raises:
+        ConfigurationError: the database is newer than this program, or is none of ours.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        scripts = ScriptDirectory.from_config(config)
+        known = {script.revision for script in scripts.walk_revisions()}
+        if current is not None and current not in known:
+            raise ConfigurationError(
+                f"the database {engine.url.database} has schema {current}, which is newer than "
+                "this program; install the version of broker-queue that wrote it, or a later one"
+            )
+        if current != scripts.get_current_head():
+            log.info("migrating the database from schema %s", current or "(empty)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Return the condition that an integer column is one of the values of parameter `name`.
+
+    The parameter's value is made by `key_list`: one parameter however many values there are, so
+    that the statement's text never changes.
+    """
+    listed = func.json_each(bindparam(name)).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def key_list(keys: Iterable[int]) -> str:
+    """Return the value of a parameter of `is_one_of`."""
+    return f"[{','.join(map(str, keys))}]"
+
+
+def blobs(name: str) -> Any:
+    """Return a parameter that stands for many 16-byte ids in ``column.in_(…)``."""
+    return bindparam(name, expanding=True, type_=LargeBinary(16))
+
+
+def database_error_text(error: BaseException) -> str:
+    """Return what an operator should know of a failed database call."""
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.Error):
+        return f"{type(original).__name__}: {original}"
+    return str(original)
+
+
+def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
+    def connect(connection: Any, _record: object) -> None:
+        # The driver's own transactions begin too late (not before SELECT); ours are explicit.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", start)
+
+
+def _path(location: str) -> Path:
+    if "://" not in location:
+        return Path(location)
+    try:
+        url = make_url(location)
+    except ArgumentError:
+        raise ConfigurationError(f"{location!r} is no database URL") from None
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise ConfigurationError(
+            f"database {url.render_as_string(hide_password=True)!r}: only SQLite files are "
+            "supported; give a path such as scheduler.sqlite3"
+        )
+    return Path(url.database)
+
+
+Reading = Callable[[Connection], T]
+"""A function of a connection that only reads."""

@@ -1,0 +1,306 @@
+"""What can be asked: status, lists, counts. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from broker_queue.job import FINAL_STATES, Condition, State
+from broker_queue.protocol import messages
+from scheduler.rules.submission import id_text
+from scheduler.store.database import blobs, is_one_of, key_list
+from scheduler.store.jobs import chunks
+from scheduler.store.tables import args, edge, graph, job, outcome, progress, queue
+
+MAX_ANSWER_BYTES = 8 << 20
+"""Half of what RabbitMQ 4 lets a message have; a page of an answer stops before it."""
+
+MAX_ANSWER_JOBS = 2_000
+
+_cause = job.alias("cause")
+_retry_of = job.alias("retry_of")
+_retried_as = job.alias("retried_as")
+
+_STATUS = (
+    select(
+        job,
+        queue.c.type,
+        queue.c.channel,
+        graph.c.id.label("graph_id"),
+        outcome.c.result,
+        outcome.c.error,
+        progress.c.text.label("progress"),
+        _cause.c.id.label("cause_id"),
+        _retry_of.c.id.label("retry_of_id"),
+        _retried_as.c.id.label("retried_as_id"),
+    )
+    .outerjoin_from(job, queue, queue.c.key == job.c.queue_key)
+    .outerjoin(graph, graph.c.key == job.c.graph_key)
+    .outerjoin(outcome, outcome.c.job_key == job.c.key)
+    .outerjoin(progress, progress.c.job_key == job.c.key)
+    .outerjoin(_cause, _cause.c.key == job.c.cause_key)
+    .outerjoin(_retry_of, _retry_of.c.key == job.c.retry_of_key)
+    .outerjoin(_retried_as, _retried_as.c.key == job.c.retried_as_key)
+)
+_STATUS_BY_KEY = _STATUS.where(is_one_of(job.c.key, "keys"))
+_KEYS = select(job.c.id, job.c.key).where(job.c.id.in_(blobs("ids")))
+_STATES = select(job.c.id, job.c.state).where(job.c.id.in_(blobs("ids")))
+_ARGS = select(args.c.job_key, args.c.text).where(is_one_of(args.c.job_key, "keys"))
+_parent = job.alias("parent")
+_DEPENDENCIES = (
+    select(edge.c.child_key, _parent.c.id, _parent.c.state, edge.c.condition, _parent.c.key)
+    .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
+    .where(is_one_of(edge.c.child_key, "children"))
+    .order_by(edge.c.child_key, edge.c.position)
+)
+_PARENT_KEYS = select(edge.c.child_key, edge.c.parent_key).where(
+    is_one_of(edge.c.child_key, "children")
+)
+
+
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer says of each job beyond its state."""
+
+    dependencies: bool = True
+    args: bool = False
+    result: bool = True
+
+
+def keys_of(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, int]:
+    """Return the keys of the jobs with these ids; unknown ones are missing."""
+    found: dict[bytes, int] = {}
+    for chunk in chunks(ids, 500):
+        found.update((row.id, row.key) for row in connection.execute(_KEYS, {"ids": chunk}))
+    return found
+
+
+def states_of(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, State]:
+    """Return the states of the jobs with these ids; unknown ones are missing."""
+    found: dict[bytes, State] = {}
+    for chunk in chunks(ids, 500):
+        for row in connection.execute(_STATES, {"ids": chunk}):
+            found[row.id] = State(row.state)
+    return found
+
+
+def status_page(
+    connection: Connection, keys: Sequence[int], detail: Detail
+) -> tuple[list[messages.JobStatus], list[int]]:
+    """Return the status of jobs in the order given, and the keys that did not fit the page."""
+    found: list[messages.JobStatus] = []
+    size = 0
+    for chunk in chunks(keys, 100):
+        loaded = _load_statuses(connection, chunk, detail)
+        for key in chunk:
+            if found and (size > MAX_ANSWER_BYTES or len(found) >= MAX_ANSWER_JOBS):
+                return found, list(keys[len(found) :])
+            status = loaded[key]
+            size += _size(status)
+            found.append(status)
+    return found, []
+
+
+def with_ancestors(connection: Connection, keys: Iterable[int], limit: int) -> list[int]:
+    """Return `keys` and all that they depend on, nearest first, about `limit` at most."""
+    ordered = dict.fromkeys(keys)
+    border: Collection[int] = list(ordered)
+    while border and len(ordered) < limit:
+        parents: dict[int, None] = {}
+        for row in connection.execute(_PARENT_KEYS, {"children": key_list(border)}):
+            if row.parent_key not in ordered:
+                parents[row.parent_key] = None
+        ordered.update(parents)
+        border = parents
+    return list(ordered)
+
+
+def list_jobs(
+    connection: Connection, request: messages.ListJobs, graph_key: int | None
+) -> list[int]:
+    """Return the keys of the jobs that match, newest first, one more than the limit."""
+    statement: Select[int] = select(job.c.key)
+    if request.type is not None or request.channel is not None:
+        statement = statement.join(queue, queue.c.key == job.c.queue_key)
+    if request.type is not None:
+        statement = statement.where(queue.c.type == request.type)
+    if request.channel is not None:
+        statement = statement.where(queue.c.channel == request.channel)
+    if graph_key is not None:
+        statement = statement.where(job.c.graph_key == graph_key)
+    if request.states:
+        statement = statement.where(job.c.state.in_([state.value for state in request.states]))
+    if request.name is not None:
+        statement = statement.where(job.c.name == request.name)
+    if request.before is not None:
+        statement = statement.where(job.c.key < request.before)
+    statement = statement.order_by(job.c.key.desc()).limit(request.limit + 1)
+    return list(connection.execute(statement).scalars())
+
+
+def graph_key(connection: Connection, identity: bytes) -> int | None:
+    """Return the key of a graph."""
+    return connection.execute(
+        select(graph.c.key).where(graph.c.id == identity)
+    ).scalar_one_or_none()
+
+
+def graph_status(connection: Connection, key: int) -> messages.GraphStatus:
+    """Return how many jobs of a graph are in which state, by type."""
+    row = connection.execute(select(graph).where(graph.c.key == key)).one()
+    counts = (
+        connection.execute(
+            select(queue.c.type, job.c.state, func.count(), func.max(job.c.finished_at))
+            .outerjoin_from(job, queue, queue.c.key == job.c.queue_key)
+            .where(job.c.graph_key == key)
+            .group_by(queue.c.type, job.c.state)
+            .order_by(func.min(job.c.key))
+        )
+        .tuples()
+        .all()
+    )
+    is_over = all(State(state) in FINAL_STATES for _, state, _, _ in counts)
+    last = max((finished for *_, finished in counts if finished is not None), default=None)
+    return messages.GraphStatus(
+        id=id_text(row.id),
+        name=row.name,
+        queued=row.queued_at,
+        counts=[
+            messages.TypeCount(type=job_type, state=State(state), jobs=count)
+            for job_type, state, count, _ in counts
+        ],
+        finished=last if is_over else None,
+    )
+
+
+def list_graphs(connection: Connection, limit: int, before: int | None) -> list[int]:
+    """Return the keys of graphs, newest first, one more than the limit."""
+    statement = select(graph.c.key)
+    if before is not None:
+        statement = statement.where(graph.c.key < before)
+    return list(
+        connection.execute(statement.order_by(graph.c.key.desc()).limit(limit + 1)).scalars()
+    )
+
+
+def job_counts(connection: Connection) -> dict[str, int]:
+    """Return how many jobs are in each state; reads every row."""
+    rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state)).tuples()
+    counted = dict(iter(rows))
+    return {state.value: counted.get(state.value, 0) for state in State}
+
+
+def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
+    """Return type, channel, jobs in line and jobs handed out of each queue."""
+    in_line = (
+        select(job.c.queue_key, func.count().label("jobs"))
+        .where(job.c.state == "queued", job.c.dispatch == 0)
+        .group_by(job.c.queue_key)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(queue.c.type, queue.c.channel, func.coalesce(in_line.c.jobs, 0), queue.c.handed_out)
+        .outerjoin_from(queue, in_line, in_line.c.queue_key == queue.c.key)
+        .order_by(queue.c.type, queue.c.channel)
+    ).tuples()
+    return [tuple(row) for row in rows]
+
+
+def all_queues(connection: Connection) -> list[tuple[int, str, str]]:
+    """Return key, type and channel of every job queue."""
+    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel)).tuples()
+    return [tuple(row) for row in rows]
+
+
+def open_dependencies(
+    connection: Connection, child: int, limit: int
+) -> tuple[list[tuple[int, messages.DependencyStatus]], int]:
+    """Return a job's dependencies that have not ended (key and status), and how many there are."""
+    statement = (
+        select(_parent.c.key, _parent.c.id, _parent.c.state, edge.c.condition)
+        .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
+        .where(edge.c.child_key == bindparam("child"), _parent.c.finished_at.is_(None))
+        .order_by(edge.c.position)
+    )
+    rows = connection.execute(statement.limit(limit), {"child": child}).tuples().all()
+    count = len(rows)
+    if count == limit:
+        counting = select(func.count()).select_from(statement.order_by(None).subquery())
+        count = connection.execute(counting, {"child": child}).scalar_one()
+    found = [(key, _dependency(identity, state, cond)) for key, identity, state, cond in rows]
+    return found, count
+
+
+def _load_statuses(
+    connection: Connection, keys: Sequence[int], detail: Detail
+) -> dict[int, messages.JobStatus]:
+    rows = connection.execute(_STATUS_BY_KEY, {"keys": key_list(keys)}).all()
+    found = {row.key: _status(row, with_result=detail.result) for row in rows}
+    if detail.args:
+        for status in found.values():
+            status.args = msgspec.Raw(b"null")
+        for key, text in connection.execute(_ARGS, {"keys": key_list(keys)}).tuples():
+            found[key].args = msgspec.Raw(text)
+    if detail.dependencies:
+        for status in found.values():
+            status.dependencies = []
+        children = [key for key, status in found.items() if status.dependency_count]
+        for child, identity, state, condition, _ in connection.execute(
+            _DEPENDENCIES, {"children": key_list(children)}
+        ).tuples():
+            listed = found[child].dependencies
+            if isinstance(listed, list):
+                listed.append(_dependency(identity, state, condition))
+    return found
+
+
+def _status(row: Any, *, with_result: bool) -> messages.JobStatus:
+    status = messages.JobStatus(
+        id=id_text(row.id),
+        state=State(row.state),
+        queued=row.queued_at,
+        type=row.type,
+        name=row.name,
+        channel=row.channel or "",
+        graph=None if row.graph_id is None else id_text(row.graph_id),
+        ready=row.ready_at,
+        started=row.started_at,
+        finished=row.finished_at,
+        available_at=row.available_at,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        priority=row.priority,
+        timeout=None if row.timeout is None else row.timeout / 1000,
+        worker=row.worker,
+        dependency_count=row.dependency_count,
+        skipped_because=_id_or_none(row.cause_id),
+        retry_of=_id_or_none(row.retry_of_id),
+        retried_as=_id_or_none(row.retried_as_id),
+    )
+    if row.error is not None:
+        status.error = msgspec.json.decode(row.error, type=messages.Error)
+    if row.progress is not None:
+        status.progress = msgspec.json.decode(row.progress, type=messages.Progress)
+    if with_result and row.result is not None:
+        status.result = msgspec.Raw(row.result)
+    return status
+
+
+def _dependency(identity: bytes, state: str, condition: str) -> messages.DependencyStatus:
+    return messages.DependencyStatus(
+        job=id_text(identity), state=State(state), condition=Condition(condition)
+    )
+
+
+def _id_or_none(identity: bytes | None) -> str | None:
+    return None if identity is None else id_text(identity)
+
+
+def _size(status: messages.JobStatus) -> int:
+    size = 600 + 90 * (status.dependency_count if isinstance(status.dependencies, list) else 0)
+    for text in (status.args, status.result):
+        if isinstance(text, msgspec.Raw):
+            size += len(bytes(text))
+    return size

@@ -1,0 +1,243 @@
+"""Storing what a submit brings: graphs, queues, jobs, edges, references, parts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from broker_queue.job import Condition
+from broker_queue.protocol.messages import NewJob
+from scheduler.rules.lifecycle import JobFacts
+from scheduler.store.database import blobs, is_one_of, key_list
+from scheduler.store.jobs import chunks
+from scheduler.store.tables import args, edge, graph, job, part, queue, reference
+
+
+class KnownJob(NamedTuple):
+    """A job that was submitted before."""
+
+    key: int
+    digest: bytes
+
+
+class NewRow(NamedTuple):
+    """A job to be inserted."""
+
+    facts: JobFacts
+    id: bytes
+    spec: NewJob
+    args: bytes
+    digest: bytes
+    graph_key: int | None
+    dependency_count: int
+    reference_count: int
+    retry_of_key: int | None = None
+
+
+class NewEdge(NamedTuple):
+    """An edge to be inserted."""
+
+    child_key: int
+    parent_key: int
+    position: int
+    condition: Condition
+
+
+class NewReference(NamedTuple):
+    """A result reference to be inserted."""
+
+    child_key: int
+    position: int
+    parent_key: int
+    place: str
+    pointer: str
+
+
+_KNOWN = select(job.c.id, job.c.key, job.c.digest).where(job.c.id.in_(blobs("ids")))
+_INSERT_JOB = insert(job)
+_INSERT_ARGS = insert(args)
+_INSERT_EDGE = insert(edge)
+_INSERT_REFERENCE = insert(reference)
+_LAST_KEY = select(func.coalesce(func.max(job.c.key), 0))
+_QUEUE_KEY = select(queue.c.key).where(
+    queue.c.type == bindparam("type"), queue.c.channel == bindparam("channel")
+)
+_GRAPH_KEY = select(graph.c.key).where(graph.c.id == bindparam("id"))
+_PARENTS = select(edge.c.child_key, edge.c.parent_key, edge.c.position, edge.c.condition).where(
+    is_one_of(edge.c.child_key, "children")
+)
+_REFERENCES = select(reference).where(is_one_of(reference.c.child_key, "children"))
+
+
+def known_jobs(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, KnownJob]:
+    """Return those of `ids` that exist already."""
+    found = {}
+    for chunk in chunks(ids, 500):
+        for row in connection.execute(_KNOWN, {"ids": chunk}):
+            found[row.id] = KnownJob(row.key, row.digest)
+    return found
+
+
+def last_job_key(connection: Connection) -> int:
+    """Return the highest key given so far; only the writer gives keys."""
+    return int(connection.execute(_LAST_KEY).scalar_one())
+
+
+def graph_key(connection: Connection, identity: bytes, name: str | None, now: int) -> int:
+    """Return the key of the graph with this id, which exists from now on."""
+    key = connection.execute(_GRAPH_KEY, {"id": identity}).scalar_one_or_none()
+    if key is None:
+        key = connection.execute(
+            insert(graph).values(id=identity, name=name, queued_at=now).returning(graph.c.key)
+        ).scalar_one()
+    return int(key)
+
+
+def queue_keys(
+    connection: Connection, queues: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Return the keys of these queues (type and channel), which exist from now on."""
+    found = {}
+    for job_type, channel in queues:
+        key = connection.execute(
+            _QUEUE_KEY, {"type": job_type, "channel": channel}
+        ).scalar_one_or_none()
+        if key is None:
+            key = connection.execute(
+                insert(queue).values(type=job_type, channel=channel).returning(queue.c.key)
+            ).scalar_one()
+        found[job_type, channel] = int(key)
+    return found
+
+
+def insert_jobs(connection: Connection, rows: Sequence[NewRow], now: int) -> None:
+    """Insert new jobs with their args."""
+    if not rows:
+        return
+    connection.execute(_INSERT_JOB, [_job_parameters(row, now) for row in rows])
+    texts = [{"job_key": row.facts.key, "text": row.args} for row in rows if row.args != b"null"]
+    if texts:
+        connection.execute(_INSERT_ARGS, texts)
+
+
+def insert_edges(connection: Connection, edges: Sequence[NewEdge]) -> None:
+    """Insert new edges."""
+    if edges:
+        connection.execute(
+            _INSERT_EDGE,
+            [
+                {"child_key": child, "parent_key": parent, "position": at, "condition": condition}
+                for child, parent, at, condition in edges
+            ],
+        )
+
+
+def insert_references(connection: Connection, references: Sequence[NewReference]) -> None:
+    """Insert new result references."""
+    if references:
+        connection.execute(_INSERT_REFERENCE, [item._asdict() for item in references])
+
+
+def load_edges_of(connection: Connection, children: Collection[int]) -> dict[int, list[NewEdge]]:
+    """Return the edges of jobs to what they depend on, in the order in which they were given."""
+    found: dict[int, list[NewEdge]] = {}
+    for row in connection.execute(_PARENTS, {"children": key_list(children)}):
+        item = NewEdge(row.child_key, row.parent_key, row.position, Condition(row.condition))
+        found.setdefault(row.child_key, []).append(item)
+    for edges in found.values():
+        edges.sort(key=lambda item: item.position)
+    return found
+
+
+def load_references_of(
+    connection: Connection, children: Collection[int]
+) -> dict[int, list[NewReference]]:
+    """Return the result references of jobs."""
+    found: dict[int, list[NewReference]] = {}
+    for row in connection.execute(_REFERENCES, {"children": key_list(children)}):
+        item = NewReference(row.child_key, row.position, row.parent_key, row.place, row.pointer)
+        found.setdefault(row.child_key, []).append(item)
+    for references in found.values():
+        references.sort(key=lambda item: item.position)
+    return found
+
+
+def count_dependencies(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None:
+    """Store how many dependencies and references jobs have now."""
+    if counts:
+        connection.execute(
+            update(job)
+            .where(job.c.key == bindparam("of"))
+            .values(dependency_count=bindparam("edges"), reference_count=bindparam("references")),
+            [{"of": key, "edges": e, "references": r} for key, (e, r) in counts.items()],
+        )
+
+
+def store_part(
+    connection: Connection, graph_id: bytes, *, number: int, parts: int, body: bytes, now: int
+) -> list[bytes] | None:
+    """Store one part of a large submit; return all bodies in order once all are there."""
+    entry = upsert(part).values(
+        graph_id=graph_id, part=number, parts=parts, body=body, received_at=now
+    )
+    connection.execute(
+        entry.on_conflict_do_update(
+            index_elements=[part.c.graph_id, part.c.part],
+            set_={"parts": parts, "body": body, "received_at": now},
+        )
+    )
+    mine = part.c.graph_id == graph_id
+    count = connection.execute(
+        select(func.count()).select_from(part).where(mine, part.c.parts == parts)
+    ).scalar_one()
+    if count < parts:
+        return None
+    bodies = connection.execute(select(part.c.body).where(mine).order_by(part.c.part))
+    found = [bytes(row.body) for row in bodies]
+    connection.execute(delete(part).where(mine))
+    return found
+
+
+def forget_parts(connection: Connection, before: int) -> int:
+    """Delete parts of submits whose last part came before this time; return how many."""
+    stale = (
+        select(part.c.graph_id)
+        .group_by(part.c.graph_id)
+        .having(func.max(part.c.received_at) < before)
+    )
+    return connection.execute(delete(part).where(part.c.graph_id.in_(stale))).rowcount
+
+
+def _job_parameters(row: NewRow, now: int) -> dict[str, Any]:
+    facts, spec = row.facts, row.spec
+    return {
+        "key": facts.key,
+        "id": row.id,
+        "graph_key": row.graph_key,
+        "queue_key": facts.queue_key,
+        "name": spec.name,
+        "state": facts.state.value,
+        "dispatch": int(facts.dispatch),
+        "pending": facts.pending,
+        "attempt": facts.attempt,
+        "handover": facts.handover,
+        "max_attempts": facts.max_attempts,
+        "priority": spec.priority,
+        "timeout": facts.timeout,
+        "backoff": None if facts.backoff is None else msgspec.json.encode(facts.backoff).decode(),
+        "available_at": facts.available_at,
+        "due_at": facts.due_at,
+        "queued_at": now,
+        "ready_at": facts.ready_at,
+        "finished_at": facts.finished_at,
+        "dependency_count": row.dependency_count,
+        "reference_count": row.reference_count,
+        "cause_key": facts.cause_key,
+        "retry_of_key": row.retry_of_key,
+        "digest": row.digest,
+        "traceparent": spec.traceparent,
+    }

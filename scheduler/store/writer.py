@@ -1,0 +1,87 @@
+"""The one writing connection, in a thread of its own.
+
+A transaction is a function of the connection. It runs from BEGIN to COMMIT in one visit to the
+thread, which costs a third of what the same statements cost one by one through an asynchronous
+driver. The epoch is checked inside each transaction, so a scheduler that lost its lease while it
+was paused cannot write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scheduler.store import leader
+from scheduler.store.database import Database, migrate
+
+T = TypeVar("T")
+
+
+class Writer:
+    """Runs transactions, one after the other."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine: Engine = database.writer_engine()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self.epoch: int | None = None
+
+    async def prepare(self) -> None:
+        """Migrate the schema.
+
+        Raises:
+            ConfigurationError: the database is newer than this program.
+        """
+        await self._call(migrate, self._engine)
+
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns once it is committed.
+
+        A caller that is canceled does not stop the transaction: it is committed or rolled back as
+        a whole, and the caller must treat its outcome as unknown.
+
+        Raises:
+            leader.LostLease: another scheduler took over; nothing was written.
+        """
+        return await self._call(self._transact, work)
+
+    async def unfenced_transaction(self, work: Callable[[Connection], T]) -> T:
+        """Like `transaction`, without the epoch check: for taking the lease itself."""
+        return await self._call(self._transact_unfenced, work)
+
+    async def close(self) -> None:
+        """Wait for the transaction that runs, then close the connection (which checkpoints)."""
+        await self._call(self._engine.dispose)
+        self._thread.shutdown(wait=True)
+
+    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._thread, function, *arguments))
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            leader.check_epoch(connection, self.epoch)
+            return work(connection)
+
+    def _transact_unfenced(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+
+class Reader:
+    """Runs reading functions beside the writer, on their own connections."""
+
+    def __init__(self, database: Database, connections: int = 4) -> None:
+        self._engine: AsyncEngine = database.reader_engine(connections)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, from one consistent snapshot."""
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._engine.dispose()

@@ -27,8 +27,8 @@ HEADER_STARTED = "started"
 HEADER_REASON = "reason"
 HEADER_TRACEPARENT = "traceparent"
 
-MAX_DEPENDENCIES_IN_HEADER = 500
-"""More ids than this are left out: all headers must fit one frame of 128 KiB."""
+MAX_DEPENDENCIES_IN_HEADER = 32
+"""More ids than this are left out: they would outweigh the job. `status` has them all."""
 
 MAX_SHORT_STRING = 255
 """Bytes of an AMQP 0-9-1 short string: every property and name."""

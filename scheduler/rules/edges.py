@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from broker_queue.errors import Invalid
 from broker_queue.job import FINAL_STATES, Condition, State
@@ -31,6 +32,25 @@ def judge(condition: Condition, dependency: State) -> Edge:
     if dependency not in FINAL_STATES:
         return Edge.OPEN
     return Edge.SATISFIED if dependency in SATISFIED_BY[condition] else Edge.BROKEN
+
+
+class Weighed(NamedTuple):
+    """What the edges of a job come to."""
+
+    open: int
+    broken: int | None
+    """The first dependency that broke its edge."""
+
+
+def weigh(edges: Iterable[tuple[int, Condition, State]]) -> Weighed:
+    """Return what edges come to, each given as dependency (by key), condition and its state."""
+    open_edges, broken = 0, None
+    for parent_key, condition, state in edges:
+        standing = judge(condition, state)
+        open_edges += standing is Edge.OPEN
+        if standing is Edge.BROKEN and broken is None:
+            broken = parent_key
+    return Weighed(open_edges, broken)
 
 
 def combine(first: Condition, second: Condition, field: str) -> Condition:

@@ -14,6 +14,7 @@ import msgspec
 
 from broker_queue.job import State
 from scheduler.rules.backoff import Backoff, delay_before_retry
+from scheduler.rules.edges import Weighed
 
 TIMEOUT_GRACE = 5_000
 """Milliseconds: the worker itself is first to stop a job at its time limit, the scheduler second."""
@@ -220,6 +221,14 @@ def decide(  # noqa: C901  # one branch for each event
             return _end(job, State.FAILED, now)
         case Cancel():
             return _cancel(job, now)
+
+
+def begin(job: JobFacts, weighed: Weighed, now: int) -> JobFacts:
+    """Return a new job as its edges let it begin: waiting, ready, or skipped at once."""
+    waiting = msgspec.structs.replace(job, pending=weighed.open)
+    if weighed.broken is not None:
+        return _end(waiting, State.SKIPPED, now, cause_key=weighed.broken)
+    return _satisfy(waiting, 0, now)
 
 
 def was_handed_out(job: JobFacts) -> bool:

@@ -188,7 +188,7 @@ def list_graphs(connection: Connection, limit: int, before: int | None) -> list[
 def job_counts(connection: Connection) -> dict[str, int]:
     """Return how many jobs are in each state; reads every row."""
     rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state)).tuples()
-    counted = dict(iter(rows))
+    counted: dict[str, int] = dict(iter(rows))
     return {state.value: counted.get(state.value, 0) for state in State}
 
 
@@ -304,3 +304,37 @@ def _size(status: messages.JobStatus) -> int:
         if isinstance(text, msgspec.Raw):
             size += len(bytes(text))
     return size
+
+
+def args_of(connection: Connection, key: int) -> bytes:
+    """Return a job's args as JSON text."""
+    text = connection.execute(select(args.c.text).where(args.c.job_key == key)).scalar_one_or_none()
+    return b"null" if text is None else text
+
+
+def graph_job_keys(connection: Connection, graph_key: int, states: Collection[State]) -> list[int]:
+    """Return the keys of a graph's jobs that are in one of these states."""
+    statement = select(job.c.key).where(
+        job.c.graph_key == graph_key, job.c.state.in_([state.value for state in states])
+    )
+    return list(connection.execute(statement.order_by(job.c.key)).scalars())
+
+
+def retried_as(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:
+    """Return the ids of the copies of those jobs that were retried."""
+    statement = (
+        select(job.c.key, _retried_as.c.id)
+        .join_from(job, _retried_as, _retried_as.c.key == job.c.retried_as_key)
+        .where(is_one_of(job.c.key, "keys"))
+    )
+    rows = connection.execute(statement, {"keys": key_list(keys)}).all()
+    return {row.key: row.id for row in rows}
+
+
+def retried_as_keys(connection: Connection, keys: Collection[int]) -> dict[int, int]:
+    """Return the keys of the copies of those jobs that were retried."""
+    statement = select(job.c.key, job.c.retried_as_key).where(
+        is_one_of(job.c.key, "keys"), job.c.retried_as_key.is_not(None)
+    )
+    rows = connection.execute(statement, {"keys": key_list(keys)}).all()
+    return {row.key: row.retried_as_key for row in rows}

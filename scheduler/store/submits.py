@@ -241,3 +241,38 @@ def _job_parameters(row: NewRow, now: int) -> dict[str, Any]:
         "digest": row.digest,
         "traceparent": spec.traceparent,
     }
+
+
+class Options(NamedTuple):
+    """What a copy of a job takes over besides its facts."""
+
+    name: str | None
+    priority: int
+    traceparent: str | None
+    graph_key: int | None
+    digest: bytes
+    dependency_count: int
+    reference_count: int
+    args: bytes
+
+
+def load_options(connection: Connection, keys: Collection[int]) -> dict[int, Options]:
+    """Return what copies of these jobs take over."""
+    statement = (
+        select(job, func.coalesce(args.c.text, b"null").label("text"))
+        .outerjoin_from(job, args, args.c.job_key == job.c.key)
+        .where(is_one_of(job.c.key, "keys"))
+    )
+    return {
+        row.key: Options(
+            row.name,
+            row.priority,
+            row.traceparent,
+            row.graph_key,
+            row.digest,
+            row.dependency_count,
+            row.reference_count,
+            row.text,
+        )
+        for row in connection.execute(statement, {"keys": key_list(keys)})
+    }

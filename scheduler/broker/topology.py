@@ -1,0 +1,113 @@
+"""What the scheduler declares: the same arguments on every RabbitMQ from 3.10 to 4.3.
+
+Each queue names its type, since a virtual host may have another default. Arguments that a version
+does not know are left out altogether: a later version would compare them (see the declarations in
+RabbitMQ's ``rabbit_amqqueue``). Nothing is transient and shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from aio_pika import ExchangeType
+
+from broker_queue.connection import CALL_TIMEOUT, Channel
+from broker_queue.errors import ConfigurationError
+from broker_queue.protocol.names import Names, routing_key
+
+REQUESTS_KEY = "requests"
+REPORTS_KEY = "reports"
+MAX_CLASSIC_PRIORITY = 9
+CONTROL_DELIVERY_LIMIT = 1_000_000
+"""Requests and reports are never given up on: what is wrong with one is parked with its reason."""
+
+
+class QueueDepth(NamedTuple):
+    """What the broker says of a queue."""
+
+    messages: int
+    consumers: int
+
+
+class Topology:
+    """Exchanges and queues of one namespace.
+
+    Args:
+        names: of the namespace.
+        queue_type: ``quorum`` or ``classic``, of the job queues.
+        delivery_limit: for quorum job queues.
+    """
+
+    def __init__(self, names: Names, queue_type: str, delivery_limit: int) -> None:
+        self._names = names
+        self._queue_type = queue_type
+        self._delivery_limit = delivery_limit
+        self._declared: set[tuple[str, str]] = set()
+
+    async def declare(self, channel: Channel) -> None:
+        """Declare the exchanges, and the queues that the scheduler itself reads."""
+        names, declaring = self._names, channel.declaring
+        self._declared.clear()
+        for name, kind in (
+            (names.requests, ExchangeType.DIRECT),
+            (names.jobs, ExchangeType.DIRECT),
+            (names.reports, ExchangeType.DIRECT),
+            (names.control, ExchangeType.TOPIC),
+            (names.events, ExchangeType.TOPIC),
+            (names.dead, ExchangeType.FANOUT),
+        ):
+            await declaring.declare_exchange(name, kind, durable=True, timeout=CALL_TIMEOUT)
+        quorum: dict[str, Any] = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": CONTROL_DELIVERY_LIMIT,
+        }
+        active = quorum | {"x-single-active-consumer": True}
+        for name, key, arguments in (
+            (names.requests, REQUESTS_KEY, active),
+            (names.reports, REPORTS_KEY, active),
+            (names.dead, "", active),
+            (names.parked, None, quorum | {"x-max-length": 10_000}),
+        ):
+            queue = await declaring.declare_queue(
+                name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
+            )
+            if key is not None:
+                await queue.bind(name, key, timeout=CALL_TIMEOUT)
+
+    async def declare_job_queues(self, channel: Channel, queues: Iterable[tuple[str, str]]) -> None:
+        """Declare the queues of these types and channels, unless this connection did so before."""
+        wanted = set(queues) - self._declared
+        await asyncio.gather(
+            *(self._declare_job_queue(channel, *queue) for queue in sorted(wanted))
+        )
+        self._declared |= wanted
+
+    def forget(self, queue: tuple[str, str]) -> None:
+        """Declare this queue again when it is next needed: somebody deleted it."""
+        self._declared.discard(queue)
+
+    async def depth(self, channel: Channel, queue: str) -> QueueDepth:
+        """Return what the broker says of a queue; a queue that is not there ends the channel."""
+        found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
+        counts = found.declaration_result
+        return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
+
+    async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
+        name = self._names.job_queue(job_type, job_channel)
+        if len(name.encode()) > 255:
+            raise ConfigurationError(f"queue name {name!r} is longer than 255 bytes")
+        arguments: dict[str, Any] = {
+            "x-queue-type": self._queue_type,
+            "x-dead-letter-exchange": self._names.dead,
+        }
+        if self._queue_type == "quorum":
+            arguments["x-delivery-limit"] = self._delivery_limit
+        else:
+            arguments["x-max-priority"] = MAX_CLASSIC_PRIORITY
+        queue = await channel.declaring.declare_queue(
+            name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
+        )
+        key = routing_key(job_type, job_channel)
+        await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)

@@ -1,0 +1,27 @@
+"""Ready jobs moved into the windows of their queues, to be published after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from broker_queue.protocol.names import MAX_DEPENDENCIES_IN_HEADER
+from scheduler.operations.transaction import Transaction
+from scheduler.store import handout
+
+
+def hand_out(transaction: Transaction, window: int) -> None:
+    """Fill the windows of the queues that this transaction touched."""
+    transaction.flush()
+    if transaction.queues:
+        keys = handout.enter_window(transaction.connection, transaction.queues, window)
+        collect(transaction, keys)
+
+
+def collect(transaction: Transaction, keys: Collection[int]) -> None:
+    """Add what the messages of these jobs need to the effects."""
+    handouts = handout.load_handouts(transaction.connection, keys)
+    named = [
+        item.key for item in handouts if 0 < item.dependency_count <= MAX_DEPENDENCIES_IN_HEADER
+    ]
+    transaction.effects.handouts += handouts
+    transaction.effects.dependency_ids |= handout.dependency_ids(transaction.connection, named)

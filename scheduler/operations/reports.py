@@ -1,0 +1,107 @@
+"""Folding reports into jobs: each at most once, and only by the holder of the current hand-over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from broker_queue.errors import RequestError
+from broker_queue.protocol.messages import Error, Extension, NewJob, ReportAnswer
+from scheduler.operations import submit
+from scheduler.operations.settle import settle
+from scheduler.operations.transaction import ReplyAddress, Transaction
+from scheduler.rules.lifecycle import (
+    Dispatch,
+    Fail,
+    HandBack,
+    JobFacts,
+    Report,
+    Succeed,
+    Verdict,
+    decide,
+)
+from scheduler.tokens import Token
+
+
+class Growth(NamedTuple):
+    """Jobs that come into being together with a result."""
+
+    jobs: Sequence[NewJob]
+    extend: Sequence[Extension]
+
+
+class Incoming(NamedTuple):
+    """A report whose token was verified. `event` None: progress only."""
+
+    token: Token
+    event: Report | None
+    result: bytes | None = None
+    error: Error | None = None
+    progress: bytes | None = None
+    growth: Growth | None = None
+    reply: ReplyAddress | None = None
+
+
+def fold(transaction: Transaction, reports: Sequence[Incoming]) -> None:
+    """Fold reports in the order in which they came, and answer those that asked for it."""
+    transaction.load({report.token.key for report in reports})
+    for report in reports:
+        verdict = _fold_one(transaction, report)
+        known = transaction.job(report.token.key)
+        state = None if known is None or verdict is Verdict.NOT_EXIST else known.facts.state
+        transaction.answer(report.reply, verdict, ReportAnswer(state=state))
+    settle(transaction)
+
+
+def _fold_one(transaction: Transaction, report: Incoming) -> Verdict:
+    key = report.token.key
+    job = transaction.job(key)
+    if job is None or job.identity.id != report.token.id:
+        return Verdict.NOT_EXIST
+    verdict = _refusal(job.facts, report, transaction.now)
+    if verdict is not None:
+        if _leaves_the_queue(job.facts, report):
+            transaction.drop(key)
+        return verdict
+    if report.event is None:
+        transaction.progress(key, report.progress or b"{}")
+        return Verdict.ACCEPTED
+    event, result, error = report.event, report.result, report.error
+    if report.growth is not None:
+        refused = _grow(transaction, key, report.growth)
+        if refused is not None:
+            event = Fail(report.token.handover, retry=False)
+            result, error = None, refused
+    return transaction.apply(key, event, result=result, error=error)
+
+
+def _refusal(facts: JobFacts, report: Incoming, now: int) -> Verdict | None:
+    """Return why a report changes nothing, or None if it does."""
+    probe = report.event or HandBack(report.token.handover)  # progress: refused when that is
+    after = decide(facts, probe, now)
+    return after if isinstance(after, Verdict) else None
+
+
+def _leaves_the_queue(facts: JobFacts, report: Incoming) -> bool:
+    """Whether a report shows that the message of a canceled job was taken out of its queue."""
+    taken_out = isinstance(report.event, Succeed | Fail | HandBack)
+    return (
+        facts.dispatch is not Dispatch.NONE
+        and facts.handover == report.token.handover
+        and taken_out
+    )
+
+
+def _grow(transaction: Transaction, key: int, growth: Growth) -> Error | None:
+    """Enqueue the jobs that come with a result, or return why they cannot be."""
+    job = transaction.job(key)
+    graph_key = None if job is None else job.identity.graph_key
+    try:
+        transaction.flush()
+        submit.submit_jobs(transaction, growth.jobs, growth.extend, submit.GraphOf(graph_key))
+    except RequestError as error:
+        return Error(
+            code="invalid_jobs",
+            message=f"the jobs that its report enqueued were refused: {error.message}",
+        )
+    return None

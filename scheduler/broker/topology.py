@@ -8,14 +8,18 @@ RabbitMQ's ``rabbit_amqqueue``). Nothing is transient and shared.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from aio_pika import ExchangeType
+from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
 
-from broker_queue.connection import CALL_TIMEOUT, Channel
+from broker_queue.connection import CALL_TIMEOUT, Channel, Session, describe
 from broker_queue.errors import ConfigurationError
 from broker_queue.protocol.names import Names, routing_key
+
+log = logging.getLogger(__name__)
 
 REQUESTS_KEY = "requests"
 REPORTS_KEY = "reports"
@@ -76,23 +80,51 @@ class Topology:
             if key is not None:
                 await queue.bind(name, key, timeout=CALL_TIMEOUT)
 
-    async def declare_job_queues(self, channel: Channel, queues: Iterable[tuple[str, str]]) -> None:
+    async def declare_job_queues(self, session: Session, queues: Iterable[tuple[str, str]]) -> None:
         """Declare the queues of these types and channels, unless this connection did so before."""
-        wanted = set(queues) - self._declared
-        await asyncio.gather(
-            *(self._declare_job_queue(channel, *queue) for queue in sorted(wanted))
-        )
-        self._declared |= wanted
+        wanted = sorted(set(queues) - self._declared)
+        if not wanted:
+            return
+        channel = await session.open_channel(essential=False)
+        try:
+            await asyncio.gather(*(self._declare_job_queue(channel, *queue) for queue in wanted))
+        except ChannelClosed:
+            for queue in wanted:
+                await self._declare_alone(session, *queue)
+        finally:
+            await channel.close()
+        self._declared.update(wanted)
 
     def forget(self, queue: tuple[str, str]) -> None:
         """Declare this queue again when it is next needed: somebody deleted it."""
         self._declared.discard(queue)
 
-    async def depth(self, channel: Channel, queue: str) -> QueueDepth:
-        """Return what the broker says of a queue; a queue that is not there ends the channel."""
-        found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
+    async def depth(self, session: Session, queue: str) -> QueueDepth | None:
+        """Return what the broker says of a queue, or None if there is no such queue."""
+        channel = await session.open_channel(essential=False)
+        try:
+            found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
+        except ChannelClosed:
+            return None
+        finally:
+            await channel.close()
         counts = found.declaration_result
         return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
+
+    async def _declare_alone(self, session: Session, job_type: str, job_channel: str) -> None:
+        """Declare one queue; one that exists with other arguments is used as it is."""
+        channel = await session.open_channel(essential=False)
+        try:
+            await self._declare_job_queue(channel, job_type, job_channel)
+        except ChannelPreconditionFailed as error:
+            log.warning(
+                "queue %s exists with other arguments and is used as it is (%s); delete it when "
+                "it is empty to have it declared anew",
+                self._names.job_queue(job_type, job_channel),
+                describe(error),
+            )
+        finally:
+            await channel.close()
 
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
         name = self._names.job_queue(job_type, job_channel)

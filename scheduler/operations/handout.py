@@ -9,12 +9,21 @@ from scheduler.operations.transaction import Transaction
 from scheduler.store import handout
 
 
-def hand_out(transaction: Transaction, window: int) -> None:
-    """Fill the windows of the queues that this transaction touched."""
+def hand_out(transaction: Transaction, window: int, room: int) -> None:
+    """Fill the windows of the queues that this transaction touched, with `room` jobs at most.
+
+    What is left over is named in ``effects.unfilled``.
+    """
     transaction.flush()
     if transaction.queues:
-        keys = handout.enter_window(transaction.connection, transaction.queues, window)
+        keys, left = handout.enter_window(transaction.connection, transaction.queues, window, room)
+        transaction.effects.unfilled |= left
         collect(transaction, keys)
+
+
+def hand_out_again(transaction: Transaction, keys: Collection[int]) -> None:
+    """Publish once more those of `keys` that the broker has still not confirmed."""
+    collect(transaction, handout.still_publishing(transaction.connection, keys))
 
 
 def collect(transaction: Transaction, keys: Collection[int]) -> None:

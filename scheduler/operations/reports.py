@@ -11,6 +11,7 @@ from scheduler.operations import submit
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import ReplyAddress, Transaction
 from scheduler.rules.lifecycle import (
+    Die,
     Dispatch,
     Fail,
     HandBack,
@@ -84,7 +85,7 @@ def _refusal(facts: JobFacts, report: Incoming, now: int) -> Verdict | None:
 
 def _leaves_the_queue(facts: JobFacts, report: Incoming) -> bool:
     """Whether a report shows that the message of a canceled job was taken out of its queue."""
-    taken_out = isinstance(report.event, Succeed | Fail | HandBack)
+    taken_out = isinstance(report.event, Succeed | Fail | HandBack | Die)
     return (
         facts.dispatch is not Dispatch.NONE
         and facts.handover == report.token.handover

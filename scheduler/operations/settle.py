@@ -32,11 +32,13 @@ def settle(transaction: Transaction, budget: int = EDGE_BUDGET) -> None:
         parents, transaction.ended = sorted(set(transaction.ended)), []
         if budget <= 0:
             jobs.write_frontier(transaction.connection, dict.fromkeys(parents, 0))
+            transaction.effects.more = True
             break
         edges = jobs.load_edges(transaction.connection, parents, budget)
         if len(edges) == budget:
             reached = _reached(edges, parents)
             jobs.write_frontier(transaction.connection, reached)
+            transaction.effects.more = True
         budget -= len(edges)
         tell(transaction, edges)
         transaction.flush()

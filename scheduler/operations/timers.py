@@ -13,8 +13,8 @@ PART_LIFETIME = 3_600_000
 """Milliseconds that the parts of an incomplete submit are kept after the last one came."""
 
 
-def run_due(transaction: Transaction) -> None:
-    """Move on what is due now; ``effects.next_due`` says when to come again."""
+def run_due(transaction: Transaction) -> int | None:
+    """Move on what is due now and return when the next job is due."""
     due = jobs.load_due(transaction.connection, transaction.now)
     transaction.adopt(due)
     for job in due:
@@ -26,7 +26,7 @@ def run_due(transaction: Transaction) -> None:
         else:
             transaction.apply(facts.key, TimeOut(), error=_timeout_error(facts.timeout))
     settle(transaction)
-    transaction.effects.next_due = jobs.next_due(transaction.connection)
+    return jobs.next_due(transaction.connection)
 
 
 def forget_old_parts(transaction: Transaction) -> int:

@@ -67,8 +67,10 @@ class Effects:
     revoked: list[Revoked] = field(default_factory=list)
     handouts: list[Handout] = field(default_factory=list)
     dependency_ids: dict[int, list[bytes]] = field(default_factory=dict)
-    new_queues: bool = False
+    unfilled: set[int] = field(default_factory=set)
+    """Queues whose windows have room that this transaction did not fill."""
     next_due: int | None = None
+    """When the timer has to come at the latest, as far as this transaction knows."""
     more: bool = False
     """Bounded work was left over: run another transaction at once."""
 
@@ -126,6 +128,7 @@ class Transaction:
             return after
         self._stored.setdefault(key, before)
         self._jobs[key] = LoadedJob(after, identity)
+        self._mind(after.due_at)
         if result is not None or error is not None:
             self._outcomes[key] = (result, None if error is None else encode(error))
         if isinstance(event, Cancel | TimeOut) and _is_with_a_worker(before):
@@ -141,8 +144,14 @@ class Transaction:
     def note(self, job: LoadedJob, error: Error | None = None) -> None:
         """Note that a job entered its state: an event, and its dependents if it ended."""
         self.effects.changes.append(Change(job.identity, job.facts, error))
+        self._mind(job.facts.due_at)
         if job.facts.state.is_final:
             self.ended.append(job.facts.key)
+
+    def _mind(self, due_at: int | None) -> None:
+        due = self.effects.next_due
+        if due_at is not None and (due is None or due_at < due):
+            self.effects.next_due = due_at
 
     def progress(self, key: int, text: bytes) -> None:
         """Keep what a worker says of a running job."""

@@ -100,23 +100,30 @@ _DEPENDENCY_IDS = (
     .order_by(edge.c.child_key, edge.c.position)
 )
 _REFERENCED = (
-    select(reference.c.place, outcome.c.result, reference.c.pointer)
-    .join_from(reference, outcome, outcome.c.job_key == reference.c.parent_key)
+    select(reference.c.place, func.coalesce(outcome.c.result, b"null"), reference.c.pointer)
+    .outerjoin_from(reference, outcome, outcome.c.job_key == reference.c.parent_key)
     .where(reference.c.child_key == bindparam("child"))
     .order_by(reference.c.position)
 )
 
 
-def enter_window(connection: Connection, queues: Collection[int], window: int) -> list[int]:
-    """Move jobs from the line into the windows of these queues that have room; return their keys.
+def enter_window(
+    connection: Connection, queues: Collection[int], window: int, limit: int
+) -> tuple[list[int], set[int]]:
+    """Move jobs from the line into the windows of these queues that have room.
 
     The caller publishes them after the commit.
+
+    Returns:
+        The keys of the jobs, `limit` at most, and the queues that may have room left.
     """
     entered: list[int] = []
-    for queue_key, handed_out in (
-        connection.execute(_WINDOW, {"keys": key_list(queues)}).tuples().all()
-    ):
-        room = window - handed_out
+    left: set[int] = set()
+    rows = connection.execute(_WINDOW, {"keys": key_list(queues)}).tuples().all()
+    for queue_key, handed_out in rows:
+        room = min(window - handed_out, limit - len(entered))
+        if window > handed_out and room < window - handed_out:
+            left.add(queue_key)
         if room <= 0:
             continue
         keys = connection.execute(_NEXT_IN_LINE, {"of": queue_key, "room": room}).scalars().all()
@@ -124,7 +131,9 @@ def enter_window(connection: Connection, queues: Collection[int], window: int) -
             connection.execute(_ENTER, {"keys": key_list(keys)})
             connection.execute(_TAKE_ROOM, {"of": queue_key, "by": len(keys)})
             entered.extend(keys)
-    return entered
+        if len(keys) < room:
+            left.discard(queue_key)
+    return entered, left
 
 
 def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]]) -> None:
@@ -135,16 +144,22 @@ def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]])
 
 
 def publishing(connection: Connection) -> list[int]:
-    """Return the keys of the jobs in the outbox that are still wanted."""
-    return list(
-        connection.execute(
-            select(job.c.key).where(_PUBLISHING, job.c.state == "queued").order_by(job.c.key)
-        ).scalars()
-    )
+    """Return the keys of the jobs in the outbox.
+
+    Canceled ones are among them: whether the broker has their message is unknown, and only a
+    worker that drops it makes sure that it has not.
+    """
+    return list(connection.execute(select(job.c.key).where(_PUBLISHING)).scalars())
 
 
-def queues_with_a_line(connection: Connection) -> list[int]:
-    """Return the keys of all queues; those whose window has room are filled at start."""
+def still_publishing(connection: Connection, keys: Collection[int]) -> list[int]:
+    """Return those of `keys` that are still in the outbox."""
+    statement = select(job.c.key).where(is_one_of(job.c.key, "keys"), _PUBLISHING)
+    return list(connection.execute(statement, {"keys": key_list(keys)}).scalars())
+
+
+def all_queues(connection: Connection) -> list[int]:
+    """Return the keys of all queues; at start, every window is filled."""
     return list(connection.execute(select(queue.c.key)).scalars())
 
 

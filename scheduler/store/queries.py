@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
 
 from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
@@ -338,3 +338,50 @@ def retried_as_keys(connection: Connection, keys: Collection[int]) -> dict[int, 
     )
     rows = connection.execute(statement, {"keys": key_list(keys)}).all()
     return {row.key: row.retried_as_key for row in rows}
+
+
+class Place(NamedTuple):
+    """Where a queued job stands."""
+
+    is_handed_out: bool
+    ahead: int
+
+
+def ids_of(connection: Connection, keys: Sequence[int]) -> list[str]:
+    """Return the ids of jobs, in the order given."""
+    if not keys:
+        return []
+    statement = select(job.c.key, job.c.id).where(is_one_of(job.c.key, "keys"))
+    rows = connection.execute(statement, {"keys": key_list(keys)}).all()
+    found = {row.key: id_text(row.id) for row in rows}
+    return [found[key] for key in keys]
+
+
+def cause_of(connection: Connection, key: int) -> int | None:
+    """Return the key of the job because of which this one was skipped."""
+    row = connection.execute(select(job.c.cause_key).where(job.c.key == key)).one()
+    return row.cause_key if row.cause_key is None else int(row.cause_key)
+
+
+def due_at(connection: Connection, key: int) -> int | None:
+    """Return when the timer acts on a job."""
+    row = connection.execute(select(job.c.due_at).where(job.c.key == key)).one()
+    return row.due_at if row.due_at is None else int(row.due_at)
+
+
+def place_in_line(connection: Connection, key: int) -> Place:
+    """Return whether a job was handed out, and how many of its queue are before it in line."""
+    row = connection.execute(
+        select(job.c.dispatch, job.c.priority, job.c.queue_key).where(job.c.key == key)
+    ).one()
+    if row.dispatch:
+        return Place(True, 0)
+    ahead = connection.execute(
+        select(func.count()).where(
+            job.c.queue_key == row.queue_key,
+            job.c.state == "queued",
+            job.c.dispatch == 0,
+            tuple_(-job.c.priority, job.c.key) < tuple_(-row.priority, key),
+        )
+    ).scalar_one()
+    return Place(False, ahead)

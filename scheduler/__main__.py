@@ -1,0 +1,87 @@
+"""Starts a scheduler: settings → logs → service; signals and exit codes.
+
+Exit codes: 0 stopped on request, 1 an unexpected error, 2 settings or database that cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsConfigDict
+from sqlalchemy.exc import DatabaseError
+
+from broker_queue.errors import ConfigurationError
+from scheduler import logs
+from scheduler.service import Service
+from scheduler.settings import Settings
+from scheduler.store.database import database_error_text
+from scheduler.store.leader import LostLease
+
+log = logging.getLogger("scheduler")
+
+
+class Flags(Settings):
+    """The process that owns the state of jobs and hands them to the broker.
+
+    Every flag can be given as an environment variable BROKER_QUEUE_<NAME> instead.
+    """
+
+    model_config = SettingsConfigDict(
+        cli_prog_name="broker-queue scheduler", cli_kebab_case=True, cli_hide_none_type=True
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a scheduler until SIGTERM or SIGINT, and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        settings = CliApp.run(Flags, cli_args=given, cli_exit_on_error=True)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+            print(f"setting --{name}: {problem['msg']} (got {problem['input']!r})", file=sys.stderr)  # noqa: T201  # logging is not set up yet
+        return 2
+    logs.configure(settings)
+    try:
+        asyncio.run(_run(settings))
+    except ConfigurationError as error:
+        log.error("%s", error)  # the text is all an operator needs
+        return 2
+    except DatabaseError as error:
+        log.error(
+            "the database %s cannot be used: %s", settings.database, database_error_text(error)
+        )
+        return 2
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    """Serve; a scheduler that lost its lease goes on as standby."""
+    stopping = False
+    service: Service | None = None
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
+        if service is not None:
+            service.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    while not stopping:
+        service = Service(settings)
+        try:
+            await service.run()
+        except LostLease as error:
+            log.warning("%s; going on as standby", error)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""Requests that only read: each runs beside the loop, on a reading connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker_queue.connection import BROKER_ERRORS
+from broker_queue.errors import NotExist, Unavailable
+from broker_queue.job import State
+from broker_queue.protocol import messages
+from broker_queue.protocol.names import PROTOCOL_VERSION, Names
+from scheduler import clock
+from scheduler.broker.outbox import Outbox
+from scheduler.broker.topology import QueueDepth, Topology
+from scheduler.rules.explain import QueueFacts, Step, explain
+from scheduler.rules.submission import id_bytes, id_text
+from scheduler.settings import Settings
+from scheduler.store import handout, queries
+from scheduler.store.queries import Detail
+from scheduler.store.writer import Reader
+from scheduler.tokens import Tokens
+from scheduler.waiters import Waiter, Waiters
+from scheduler.workers import Workers
+
+log = logging.getLogger(__name__)
+
+READS_AT_ONCE = 4
+"""As many as there are reading connections."""
+
+MAX_EXPLAINED = 5
+"""Open dependencies that an explanation lists of each job."""
+
+MAX_STEPS = 50
+"""Jobs on the way to a root cause; longer chains are cut."""
+
+
+class Answering:
+    """Answers ``status``, ``wait``, ``list``, ``graph``, ``explain``, ``hello`` and the like."""
+
+    def __init__(  # noqa: PLR0917  # the parts of a scheduler, put together in one place
+        self,
+        settings: Settings,
+        names: Names,
+        reader: Reader,
+        outbox: Outbox,
+        topology: Topology,
+        tokens: Tokens,
+    ) -> None:
+        self._settings = settings
+        self._names = names
+        self._reader = reader
+        self._outbox = outbox
+        self._topology = topology
+        self._tokens = tokens
+        self._room = asyncio.Semaphore(READS_AT_ONCE)
+        self._since = clock.now()
+        self.waiters = Waiters()
+        self.workers = Workers(round(settings.hello_interval * 1000))
+        self.epoch = 0
+        self._operations: dict[str, Callable[[Any], Awaitable[messages.Message]]] = {
+            "status": self._status,
+            "wait": self._wait,
+            "list": self._list,
+            "graph": self._graph,
+            "graphs": self._graphs,
+            "explain": self._explain,
+            "hello": self._hello,
+            "workers": self._workers,
+            "info": self._info,
+        }
+
+    def can(self, operation: str) -> bool:
+        """Whether this operation only reads."""
+        return operation in self._operations
+
+    async def answer(self, operation: str, request: messages.Message) -> messages.Message:
+        """Return the answer to a request.
+
+        Raises:
+            RequestError: it is refused.
+        """
+        return await self._operations[operation](request)
+
+    async def _read(self, work: Callable[[Connection], Any]) -> Any:
+        async with self._room:
+            return await self._reader.read(work)
+
+    async def _status(self, request: messages.GetStatus) -> messages.StatusPage:
+        ids = [id_bytes(text, f"jobs[{i}]") for i, text in enumerate(request.jobs)]
+        detail = Detail(args=request.args, result=request.result)
+
+        def read(connection: Connection) -> messages.StatusPage:
+            keys = _known_keys(connection, ids)
+            if request.dependencies:
+                keys = queries.with_ancestors(connection, keys, queries.MAX_ANSWER_JOBS)
+            found, rest = queries.status_page(connection, keys, detail)
+            return messages.StatusPage(jobs=found, more=queries.ids_of(connection, rest))
+
+        page: messages.StatusPage = await self._read(read)
+        return page
+
+    async def _wait(self, request: messages.Wait) -> messages.Waited:
+        ids = [id_bytes(text, f"jobs[{i}]") for i, text in enumerate(request.jobs)]
+        if self.waiters.is_full:
+            raise Unavailable("too many clients wait at once; ask for the status now and then")
+        waiter = Waiter(ids, any_of=request.any)
+        self.waiters.add(waiter)
+        try:
+            states = await self._read(lambda connection: queries.states_of(connection, ids))
+            _refuse_unknown(ids, states)
+            for identity, state in states.items():
+                if state.is_final:
+                    waiter.ended(identity)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(request.timeout):
+                    await waiter.done.wait()
+        finally:
+            self.waiters.remove(waiter)
+        return waiter.answer()
+
+    async def _list(self, request: messages.ListJobs) -> messages.StatusPage:
+        graph_id = None if request.graph is None else id_bytes(request.graph, "graph")
+
+        def read(connection: Connection) -> messages.StatusPage:
+            graph_key = None if graph_id is None else _graph_key(connection, graph_id)
+            keys = queries.list_jobs(connection, request, graph_key)
+            detail = Detail(dependencies=request.dependencies, result=False)
+            found, rest = queries.status_page(connection, keys[: request.limit], detail)
+            shown = len(found)
+            following = keys[shown - 1] if rest or len(keys) > request.limit else None
+            return messages.StatusPage(jobs=found, next=following)
+
+        page: messages.StatusPage = await self._read(read)
+        return page
+
+    async def _graph(self, request: messages.GetGraph) -> messages.GraphStatus:
+        identity = id_bytes(request.graph, "graph")
+
+        def read(connection: Connection) -> messages.GraphStatus:
+            return queries.graph_status(connection, _graph_key(connection, identity))
+
+        status: messages.GraphStatus = await self._read(read)
+        return status
+
+    async def _graphs(self, request: messages.ListGraphs) -> messages.GraphPage:
+        def read(connection: Connection) -> messages.GraphPage:
+            keys = queries.list_graphs(connection, request.limit, request.before)
+            shown = keys[: request.limit]
+            return messages.GraphPage(
+                graphs=[queries.graph_status(connection, key) for key in shown],
+                next=shown[-1] if len(keys) > len(shown) else None,
+            )
+
+        page: messages.GraphPage = await self._read(read)
+        return page
+
+    async def _explain(self, request: messages.Explain) -> messages.Explanation:
+        identity = id_bytes(request.job, "job")
+        steps, last = await self._read(lambda connection: _steps(connection, identity))
+        status: messages.JobStatus = steps[-1].status
+        if status.state is State.QUEUED and status.type is not None:
+            queue = self._names.job_queue(status.type, status.channel)
+            depth = await self._depth(queue)
+            facts = QueueFacts(
+                name=queue,
+                consumers=None if depth is None else depth.consumers,
+                messages=0 if depth is None else depth.messages,
+                is_handed_out=last.is_handed_out,
+                ahead_in_line=last.ahead,
+            )
+            steps[-1] = Step(status=status, queue=facts)
+        return explain(steps, clock.now())
+
+    async def _hello(self, request: messages.Hello) -> messages.Welcome:
+        self.workers.greet(request, clock.now())
+        wanted = [(kind, channel) for kind in request.types for channel in request.channels]
+        if not request.stopping:
+            await self._outbox.declare(wanted)
+
+        def read(connection: Connection) -> list[handout.LyingJob]:
+            keys = {
+                key
+                for key, job_type, channel in queries.all_queues(connection)
+                if (job_type, channel) in set(wanted)
+            }
+            return handout.lying_jobs(connection, keys)
+
+        lying: list[handout.LyingJob] = await self._read(read)
+        return messages.Welcome(
+            queues=[self._names.job_queue(*queue) for queue in wanted],
+            protocol=PROTOCOL_VERSION,
+            hello_interval=self._settings.hello_interval,
+            canceled=[self._tokens.make(job.id, job.handover, job.key) for job in lying],
+        )
+
+    async def _workers(self, _request: messages.GetWorkers) -> messages.WorkersPage:
+        return messages.WorkersPage(workers=self.workers.listed(clock.now()))
+
+    async def _info(self, _request: messages.GetInfo) -> messages.Info:
+        counts = await self._read(queries.job_counts)
+        lines = await self._read(queries.queue_lines)
+        parked = await self._depth(self._names.parked)
+        queues = []
+        for job_type, channel, in_line, handed_out in lines:
+            name = self._names.job_queue(job_type, channel)
+            depth = await self._depth(name)
+            queues.append(
+                messages.QueueStatus(
+                    queue=name,
+                    type=job_type,
+                    channel=channel,
+                    in_line=in_line,
+                    handed_out=handed_out,
+                    messages=depth.messages if depth else 0,
+                    consumers=depth.consumers if depth else 0,
+                )
+            )
+        session = await self._outbox.session()
+        return messages.Info(
+            version=version("broker-queue"),
+            protocol=PROTOCOL_VERSION,
+            database=str(self._settings.database),
+            broker=session.server,
+            epoch=self.epoch,
+            since=self._since,
+            jobs=counts,
+            queues=queues,
+            parked=parked.messages if parked else 0,
+        )
+
+    async def _depth(self, queue: str) -> QueueDepth | None:
+        try:
+            return await self._topology.depth(await self._outbox.session(), queue)
+        except BROKER_ERRORS as error:
+            raise Unavailable(f"the broker does not say how queue {queue} is") from error
+
+
+def _known_keys(connection: Connection, ids: list[bytes]) -> list[int]:
+    keys = queries.keys_of(connection, ids)
+    _refuse_unknown(ids, keys)
+    return list(dict.fromkeys(keys[identity] for identity in ids))
+
+
+def _refuse_unknown(ids: list[bytes], known: dict[bytes, Any]) -> None:
+    for position, identity in enumerate(ids):
+        if identity not in known:
+            raise NotExist(
+                f"jobs[{position}]: no job has the id {id_text(identity)}",
+                {"field": f"jobs[{position}]", "jobs": [id_text(identity)]},
+            )
+
+
+def _graph_key(connection: Connection, identity: bytes) -> int:
+    key = queries.graph_key(connection, identity)
+    if key is None:
+        raise NotExist(f"graph: no graph has the id {id_text(identity)}", {"field": "graph"})
+    return key
+
+
+def _steps(connection: Connection, identity: bytes) -> tuple[list[Step], queries.Place]:
+    """Return the job, then the one that it waits for or was skipped because of, and so on."""
+    keys = _known_keys(connection, [identity])
+    steps: list[Step] = []
+    last = keys[0]
+    key: int | None = last
+    while key is not None and len(steps) < MAX_STEPS:
+        last = key
+        detail = Detail(dependencies=False, result=False)
+        status = queries.status_page(connection, [key], detail)[0][0]
+        key = None
+        open_dependencies: list[tuple[int, messages.DependencyStatus]] = []
+        count = 0
+        if status.state is State.WAITING:
+            open_dependencies, count = queries.open_dependencies(connection, last, MAX_EXPLAINED)
+            key = open_dependencies[0][0] if open_dependencies else None
+        elif status.state is State.SKIPPED:
+            key = queries.cause_of(connection, last)
+        steps.append(
+            Step(
+                status=status,
+                open_dependencies=[item for _, item in open_dependencies],
+                open_count=count,
+                due_at=queries.due_at(connection, last),
+            )
+        )
+    return steps, queries.place_in_line(connection, last)

@@ -1,0 +1,95 @@
+"""Messages in: the callbacks only put deliveries away; the service takes them in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from broker_queue.connection import Delivery, Session
+from broker_queue.errors import Unavailable
+from broker_queue.protocol.names import Names
+
+REQUEST_PREFETCH = 100
+"""Requests may be megabytes each."""
+REPORT_PREFETCH = 1_000
+DEAD_PREFETCH = 200
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is folded in one transaction."""
+
+    requests: Sequence[Delivery] = field(default_factory=list)
+    reports: Sequence[Delivery] = field(default_factory=list)
+    dead: Sequence[Delivery] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.reports or self.dead)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        return [*self.requests, *self.reports, *self.dead]
+
+
+class Inbox:
+    """Consumes the scheduler's own queues; each has a channel of its own.
+
+    Deliveries of one channel are taken and settled in order, so that one acknowledgement with
+    `multiple` settles all of a batch.
+    """
+
+    def __init__(self, names: Names, arrived: asyncio.Event) -> None:
+        self._names = names
+        self._arrived = arrived
+        self._requests: deque[Delivery] = deque()
+        self._reports: deque[Delivery] = deque()
+        self._dead: deque[Delivery] = deque()
+
+    async def consume(self, session: Session) -> None:
+        """Consume on a new session; what an earlier one delivered comes again, so forget it."""
+        for queue, waiting, prefetch in (
+            (self._names.dead, self._dead, DEAD_PREFETCH),
+            (self._names.reports, self._reports, REPORT_PREFETCH),
+            (self._names.requests, self._requests, REQUEST_PREFETCH),
+        ):
+            waiting.clear()
+            channel = await session.open_channel(confirms=False)
+            await channel.consume(queue, self._putter(waiting), prefetch=prefetch)
+
+    def take(self, limit: int) -> Batch:
+        """Return what has arrived, `limit` of each kind at most."""
+        return Batch(
+            _take(self._requests, limit), _take(self._reports, limit), _take(self._dead, limit)
+        )
+
+    def __len__(self) -> int:
+        return len(self._requests) + len(self._reports) + len(self._dead)
+
+    async def acknowledge(self, batch: Batch) -> None:
+        """Settle a batch whose effects are committed.
+
+        A channel that was lost meanwhile means that its messages come again; folding them twice
+        changes nothing.
+        """
+        for deliveries in (batch.requests, batch.reports, batch.dead):
+            last: dict[int, Delivery] = {id(d.channel): d for d in deliveries}
+            for delivery in last.values():
+                try:
+                    await delivery.acknowledge(multiple=True)
+                except Unavailable:
+                    delivery.channel.session.fail(
+                        "a channel was lost before its messages were settled"
+                    )
+
+    def _putter(self, waiting: deque[Delivery]) -> Callable[[Delivery], None]:
+        def put(delivery: Delivery) -> None:
+            waiting.append(delivery)
+            self._arrived.set()
+
+        return put
+
+
+def _take(waiting: deque[Delivery], limit: int) -> list[Delivery]:
+    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]

@@ -1,0 +1,214 @@
+"""Messages out: jobs with confirms in flight together, answers, control messages, events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from broker_queue.connection import (
+    Channel,
+    Connection,
+    Delivery,
+    Outgoing,
+    Session,
+    Unroutable,
+)
+from broker_queue.errors import Unavailable
+from broker_queue.protocol import names as words
+from broker_queue.protocol.messages import CancelControl, JobEvent, Message, encode
+from broker_queue.protocol.names import Names, event_key, routing_key
+from scheduler.broker.topology import Topology
+
+log = logging.getLogger(__name__)
+
+MAX_UNCONFIRMED = 500
+"""Publishes in flight together: confirming many at once walks all of them."""
+
+MAX_EVENTS_WAITING = 20_000
+"""Events are a service to those who watch; when the broker is slow, the oldest are dropped."""
+
+TOKENS_IN_A_MESSAGE = 500
+
+
+class JobMessage(NamedTuple):
+    """A job as it goes to its queue; (`key`, `handover`) names it when it is confirmed."""
+
+    key: int
+    handover: int
+    type: str
+    channel: str
+    message: Outgoing
+
+
+class Outbox:
+    """Publishes on a connection of its own, since the broker may block one that publishes."""
+
+    def __init__(
+        self, url: str, names: Names, topology: Topology, on_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._names = names
+        self._topology = topology
+        self._on_up = on_up
+        self._connection = Connection(
+            url, name=f"{names.namespace} scheduler, publishing", setup=self._setup
+        )
+        self._confirmed: Channel | None = None
+        self._unconfirmed: Channel | None = None
+        self._room = asyncio.Semaphore(MAX_UNCONFIRMED)
+        self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
+        self._events_wanted = asyncio.Event()
+        self._feeding: asyncio.Task[None] | None = None
+
+    async def start(self, *, fail_fast: bool) -> None:
+        """Connect, and keep connected."""
+        self._feeding = asyncio.create_task(self._feed_events(), name="events")
+        await self._connection.start(fail_fast=fail_fast)
+
+    async def close(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+        await self._connection.close()
+
+    async def session(self) -> Session:
+        """Return the publishing session, for declaring and probing.
+
+        Raises:
+            Unavailable: there is no connection.
+        """
+        return await self._connection.session()
+
+    @property
+    def is_up(self) -> bool:
+        return self._connection.is_up
+
+    async def publish_job(self, job: JobMessage) -> None:
+        """Return once the broker has confirmed a job; a queue that was deleted is made again.
+
+        Raises:
+            Unavailable: not confirmed; publish it again once the connection is back.
+        """
+        async with self._room:
+            try:
+                await self._channel.publish(job.message)
+            except Unroutable:
+                queue = (job.type, job.channel)
+                self._topology.forget(queue)
+                await self.declare([queue])
+                await self._publish_again(job)
+
+    async def declare(self, queues: Iterable[tuple[str, str]]) -> None:
+        """Make sure that the queues of these types and channels exist.
+
+        Raises:
+            Unavailable: the broker did not answer.
+        """
+        await self._topology.declare_job_queues(await self.session(), queues)
+
+    async def revoke(self, tokens: Iterable[tuple[str, str, str]]) -> None:
+        """Tell the workers of a type and channel which tokens are canceled; confirmed.
+
+        Raises:
+            Unavailable: not confirmed. Workers learn of it when they next say hello.
+        """
+        by_key: dict[str, list[str]] = {}
+        for job_type, channel, token in tokens:
+            by_key.setdefault(routing_key(job_type, channel), []).append(token)
+        for key, listed in by_key.items():
+            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
+                body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
+                await self._channel.publish(
+                    Outgoing(
+                        exchange=self._names.control,
+                        routing_key=key,
+                        body=body,
+                        type="cancel",
+                        mandatory=False,
+                        persistent=False,
+                    )
+                )
+
+    async def answer(
+        self, reply_to: str, correlation_id: str | None, kind: str, body: Message
+    ) -> None:
+        """Answer a request or report; whoever has gone away meanwhile asks again."""
+        message = Outgoing(
+            exchange="",
+            routing_key=reply_to,
+            body=encode(body),
+            type=kind,
+            correlation_id=correlation_id,
+            mandatory=False,
+            persistent=False,
+        )
+        try:
+            if self._unconfirmed is not None:
+                await self._unconfirmed.publish(message)
+        except Unavailable as error:
+            log.debug("an answer was lost: %s", error)
+
+    async def park(self, delivery: Delivery, reason: str) -> None:
+        """Put a message that cannot be answered where an operator finds it.
+
+        Raises:
+            Unavailable: not confirmed; the message must not be acknowledged.
+        """
+        log.warning("parked a message of %s: %s", delivery.routing_key, reason)
+        await self._channel.publish(
+            Outgoing(
+                exchange="",
+                routing_key=self._names.parked,
+                body=delivery.body,
+                type=delivery.type,
+                correlation_id=delivery.correlation_id,
+                headers={words.HEADER_REASON: reason[:2_000]},
+                mandatory=False,
+            )
+        )
+
+    def tell(self, events: Sequence[JobEvent]) -> None:
+        """Publish events as the broker takes them; they are not confirmed."""
+        self._events.extend(events)
+        self._events_wanted.set()
+
+    @property
+    def _channel(self) -> Channel:
+        if self._confirmed is None:
+            raise Unavailable("the scheduler has no connection to the broker")
+        return self._confirmed
+
+    async def _publish_again(self, job: JobMessage) -> None:
+        try:
+            await self._channel.publish(job.message)
+        except Unroutable as error:
+            raise Unavailable(f"queue of type {job.type!r} was deleted again: {error}") from error
+
+    async def _setup(self, session: Session) -> None:
+        self._confirmed = await session.open_channel()
+        self._unconfirmed = await session.open_channel(confirms=False)
+        await self._topology.declare(self._confirmed)
+        await self._on_up()
+
+    async def _feed_events(self) -> None:
+        while True:
+            await self._events_wanted.wait()
+            self._events_wanted.clear()
+            while self._events:
+                await self._publish_event(self._events.popleft())
+
+    async def _publish_event(self, event: JobEvent) -> None:
+        message = Outgoing(
+            exchange=self._names.events,
+            routing_key=event_key(event.type, event.state),
+            body=encode(event),
+            type="event",
+            mandatory=False,
+            persistent=False,
+        )
+        try:
+            if self._unconfirmed is not None:
+                await self._unconfirmed.publish(message)
+        except Unavailable as error:
+            log.debug("an event was lost: %s", error)

@@ -1,0 +1,190 @@
+"""Deliveries into what they mean: requests, reports, dead jobs. What means nothing is parked."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from broker_queue.connection import Delivery
+from broker_queue.errors import Invalid, RequestError
+from broker_queue.protocol import names as words
+from broker_queue.protocol.codec import check_json, decode
+from broker_queue.protocol.messages import (
+    REPORTS,
+    REQUESTS,
+    BatchItem,
+    Error,
+    Failed,
+    FinishedWithJobs,
+    Message,
+    Progress,
+    Released,
+    Started,
+    encode,
+)
+from broker_queue.protocol.names import MAX_SHORT_STRING, reply_to_is_allowed
+from scheduler.operations.reports import Growth, Incoming
+from scheduler.operations.transaction import ReplyAddress
+from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
+from scheduler.tokens import Token, Tokens
+
+INVALID_REPORT = "invalid_report"
+
+DEAD_REASONS = {
+    "delivery_limit": "its worker died, or gave it back, too often: {count} deliveries",
+    "rejected": "a worker rejected its message",
+    "expired": "its message expired in the queue: a policy of the broker limits its time there",
+    "maxlen": "its queue was full: a policy of the broker limits its length",
+}
+
+
+class Parked(NamedTuple):
+    """A message that nobody can be told about."""
+
+    delivery: Delivery
+    reason: str
+
+
+class Request(NamedTuple):
+    """A request with its body as sent, and where its answer goes."""
+
+    operation: str
+    message: Message
+    body: bytes
+    reply: ReplyAddress | None
+    delivery: Delivery
+
+
+class RefusedRequest(NamedTuple):
+    """A request that cannot be understood; its sender is told why."""
+
+    reply: ReplyAddress
+    error: RequestError
+
+
+def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
+    """Return what a message of the requests queue asks for."""
+    reply = reply_address(delivery)
+    if delivery.reply_to and reply is None:
+        return Parked(delivery, f"reply_to {delivery.reply_to!r} is not an allowed address")
+    try:
+        return _request(delivery, reply)
+    except RequestError as error:
+        return Parked(delivery, error.message) if reply is None else RefusedRequest(reply, error)
+
+
+def read_reports(delivery: Delivery, tokens: Tokens, max_result: int) -> list[Incoming] | Parked:
+    """Return the reports in a message of the reports queue; a batch has many.
+
+    A report that names its job but is wrong otherwise fails the job, with the reason.
+    """
+    if delivery.type == "batch":
+        try:
+            items = decode(delivery.body, list[BatchItem])
+        except Invalid as error:
+            return Parked(delivery, f"batch: {error.message}")
+        found = []
+        for item in items:
+            token = tokens.read(item.token)
+            if token is not None:
+                report = _Report(item.type, bytes(item.body), item.started, None)
+                found.append(_incoming(report, token, max_result))
+        unknown = len(items) - len(found)
+        return found if found or not items else Parked(delivery, f"batch: {unknown} unknown tokens")
+    token = tokens.read(delivery.correlation_id)
+    if token is None:
+        problem = "no correlation_id" if not delivery.correlation_id else "not a token of ours"
+        return Parked(delivery, f"report with an unknown token: {problem}")
+    started = delivery.headers.get(words.HEADER_STARTED)
+    if not isinstance(started, int) or isinstance(started, bool) or started < 0:
+        started = None
+    kind = delivery.type or "finished"
+    report = _Report(kind, delivery.body, started, reply_address(delivery))
+    return [_incoming(report, token, max_result)]
+
+
+def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
+    """Return the death of a job that the broker gave up on."""
+    token = tokens.read(delivery.correlation_id)
+    if token is None:
+        return Parked(delivery, "dead letter with an unknown token")
+    reason = str(delivery.headers.get("x-first-death-reason", "rejected"))
+    count = delivery.headers.get("x-delivery-count", "many")
+    text = DEAD_REASONS.get(reason, f"the broker gave up on it: {reason}").format(count=count)
+    error = Error(code="worker_died" if reason == "delivery_limit" else "dead_letter", message=text)
+    return Incoming(token, Die(token.handover), error=error)
+
+
+def reply_address(delivery: Delivery) -> ReplyAddress | None:
+    """Return where an answer goes, if one is wanted and the address is an allowed one."""
+    if not delivery.reply_to or not reply_to_is_allowed(delivery.reply_to):
+        return None
+    return ReplyAddress(delivery.reply_to, (delivery.correlation_id or "")[:MAX_SHORT_STRING])
+
+
+class _Report(NamedTuple):
+    kind: str
+    body: bytes
+    started: int | None
+    reply: ReplyAddress | None
+
+
+def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
+    models = REQUESTS.get(delivery.type or "")
+    if models is None:
+        known = ", ".join(REQUESTS)
+        raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
+    message = decode(delivery.body or b"{}", models[0])
+    return Request(delivery.type or "", message, delivery.body, reply, delivery)
+
+
+def _incoming(report: _Report, token: Token, max_result: int) -> Incoming:
+    try:
+        return _understood(report, token, max_result)
+    except RequestError as error:
+        return _refused(report, token, error.message)
+
+
+def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
+    number, reply = token.handover, report.reply
+    if report.kind == "finished":
+        result = report.body or b"null"
+        check_json(result, "result", max_result)
+        return Incoming(token, Succeed(number, report.started), result=result, reply=reply)
+    if report.kind not in REPORTS or report.kind == "batch":
+        raise Invalid(f"no report of type {report.kind!r}; there are {', '.join(REPORTS)}")
+    message = decode(report.body or b"{}", REPORTS[report.kind])
+    match message:
+        case FinishedWithJobs():
+            result = bytes(message.result)
+            check_json(result, "result", max_result)
+            growth = Growth(message.jobs, message.extend)
+            event = Succeed(number, report.started)
+            return Incoming(token, event, result=result, growth=growth, reply=reply)
+        case Failed():
+            delay = None if message.delay is None else round(message.delay * 1000)
+            error = Error(code=message.code, message=message.message, details=message.details)
+            fail = Fail(number, retry=message.retry, delay=delay, started_at=report.started)
+            return Incoming(token, fail, error=error, reply=reply)
+        case Started():
+            return Incoming(token, Start(number, message.worker), reply=reply)
+        case Progress():
+            return Incoming(token, None, progress=encode(message), reply=reply)
+        case Released():
+            return Incoming(token, HandBack(number), reply=reply)
+    raise Invalid(f"no report of type {report.kind!r}")
+
+
+def _refused(report: _Report, token: Token, problem: str) -> Incoming:
+    error = Error(
+        code=INVALID_REPORT,
+        message=f"its worker's report ({report.kind}) does not keep the protocol: {problem}",
+    )
+    return Incoming(token, Fail(token.handover, retry=False), error=error, reply=report.reply)
+
+
+def error_body(error: RequestError) -> Error:
+    """Return a refusal as the body of an ``error`` answer."""
+    details = msgspec.Raw(msgspec.json.encode(error.details)) if error.details else msgspec.UNSET
+    return Error(code=error.code, message=error.message[:20_000], details=details)

@@ -1,0 +1,157 @@
+"""Handouts into messages: args with results filled in, token, properties."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from broker_queue.connection import Outgoing
+from broker_queue.errors import Unavailable
+from broker_queue.protocol import names as words
+from broker_queue.protocol.messages import Error
+from broker_queue.protocol.names import PROTOCOL_VERSION, Names, routing_key
+from scheduler import clock
+from scheduler.broker.outbox import JobMessage, Outbox
+from scheduler.operations.reports import Incoming
+from scheduler.operations.transaction import Effects
+from scheduler.rules.lifecycle import Fail
+from scheduler.rules.references import PointerError, fill_in
+from scheduler.rules.submission import id_text
+from scheduler.store import handout
+from scheduler.store.handout import Handout
+from scheduler.store.writer import Reader
+from scheduler.tokens import Token, Tokens
+
+log = logging.getLogger(__name__)
+
+MAX_FILLED_BYTES = 12 << 20
+"""Args with results filled in; RabbitMQ 4 takes messages of 16 MiB."""
+
+
+class Publishing:
+    """Publishes jobs in the background and says what became of each.
+
+    Args:
+        outbox: where to.
+        reader: results for references are read beside the writer.
+        on_settled: called when something is to be noted in the next transaction.
+    """
+
+    def __init__(  # the parts of a scheduler, put together in one place
+        self,
+        outbox: Outbox,
+        reader: Reader,
+        names: Names,
+        tokens: Tokens,
+        on_settled: Callable[[], None],
+    ) -> None:
+        self._outbox = outbox
+        self._reader = reader
+        self._names = names
+        self._tokens = tokens
+        self._on_settled = on_settled
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.in_flight = 0
+        self.confirmed: list[tuple[int, int]] = []
+        self.unconfirmed: set[int] = set()
+        self.failed: list[Incoming] = []
+
+    def start(self, effects: Effects) -> None:
+        """Begin to publish what a transaction handed out."""
+        if effects.handouts:
+            self.in_flight += len(effects.handouts)
+            task = asyncio.create_task(self._publish(effects.handouts, effects.dependency_ids))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def finish(self, timeout: float) -> None:
+        """Wait for what is in flight, at most `timeout` seconds, then give it up."""
+        if self._tasks:
+            _, pending = await asyncio.wait(self._tasks, timeout=timeout)
+            for task in pending:
+                task.cancel()
+
+    async def _publish(
+        self, handouts: Sequence[Handout], dependencies: dict[int, list[bytes]]
+    ) -> None:
+        try:
+            await self._outbox.declare({(item.type, item.channel) for item in handouts})
+        except Unavailable as error:
+            log.debug("job queues could not be declared: %s", error)
+            self.unconfirmed.update(item.key for item in handouts)
+            self.in_flight -= len(handouts)
+            return
+        await asyncio.gather(
+            *(self._publish_one(item, dependencies.get(item.key, [])) for item in handouts)
+        )
+
+    async def _publish_one(self, item: Handout, dependencies: list[bytes]) -> None:
+        try:
+            args = await self._args(item)
+            await self._outbox.publish_job(self._message(item, args, dependencies))
+        except PointerError as error:
+            self.failed.append(_reference_failed(item, str(error)))
+        except Unavailable as error:
+            log.debug("job %s was not confirmed: %s", id_text(item.id), error)
+            self.unconfirmed.add(item.key)
+        else:
+            self.confirmed.append((item.key, item.handover))
+        finally:
+            self.in_flight -= 1
+        self._on_settled()
+
+    async def _args(self, item: Handout) -> bytes:
+        if not item.reference_count:
+            return item.args
+        read = partial(handout.referenced_values, child=item.key)
+        values = await self._reader.read(read)
+        args = fill_in(item.args, values)
+        if len(args) > MAX_FILLED_BYTES:
+            raise PointerError(
+                f"the args with all results filled in have {len(args)} bytes, "
+                f"the limit is {MAX_FILLED_BYTES}; refer to smaller parts of the results"
+            )
+        return args
+
+    def _message(self, item: Handout, args: bytes, dependencies: list[bytes]) -> JobMessage:
+        message = Outgoing(
+            exchange=self._names.jobs,
+            routing_key=routing_key(item.type, item.channel),
+            body=args,
+            type=item.type,
+            message_id=id_text(item.id),
+            correlation_id=self._tokens.make(item.id, item.handover, item.key),
+            reply_to=self._names.reports,
+            headers=_headers(item, dependencies),
+            priority=item.priority,
+            timestamp=clock.now() // 1000,
+        )
+        return JobMessage(item.key, item.handover, item.type, item.channel, message)
+
+
+def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
+    headers: dict[str, Any] = {
+        words.HEADER_PROTOCOL: PROTOCOL_VERSION,
+        words.HEADER_ATTEMPT: item.attempt,
+        words.HEADER_MAX_ATTEMPTS: item.max_attempts,
+        words.HEADER_DEPENDENCY_COUNT: item.dependency_count,
+    }
+    if dependencies:
+        headers[words.HEADER_DEPENDENCIES] = [id_text(identity) for identity in dependencies]
+    optional = (
+        (words.HEADER_TIMEOUT, None if item.timeout is None else item.timeout / 1000),
+        (words.HEADER_CHANNEL, item.channel or None),
+        (words.HEADER_NAME, item.name),
+        (words.HEADER_GRAPH, None if item.graph_id is None else id_text(item.graph_id)),
+        (words.HEADER_TRACEPARENT, item.traceparent),
+    )
+    return headers | {name: value for name, value in optional if value is not None}
+
+
+def _reference_failed(item: Handout, problem: str) -> Incoming:
+    error = Error(code="invalid_reference", message=f"its args could not be filled in: {problem}")
+    token = Token(item.id, item.handover, item.key)
+    return Incoming(token, Fail(item.handover, retry=False), error=error)

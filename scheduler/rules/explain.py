@@ -1,0 +1,173 @@
+"""Why a job is where it is: a reason for every state, and the way down to the root cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from broker_queue.job import Condition, State
+from broker_queue.protocol.messages import DependencyStatus, Explanation, JobStatus, Reason
+
+WAITS_FOR = {
+    Condition.SUCCESS: "to finish",
+    Condition.FAILURE: "to fail",
+    Condition.ANY: "to end",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFacts:
+    """What is known of the queue of a queued job."""
+
+    name: str
+    consumers: int | None
+    """None: the broker has no such queue."""
+    messages: int = 0
+    is_handed_out: bool = False
+    ahead_in_line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One job on the way from the question to the root cause."""
+
+    status: JobStatus
+    open_dependencies: Sequence[DependencyStatus] = ()
+    open_count: int = 0
+    due_at: int | None = None
+    queue: QueueFacts | None = None
+
+
+def explain(steps: Sequence[Step], now: int) -> Explanation:
+    """Return the explanation of the first step's job; each further step is why of the one before.
+
+    Args:
+        steps: the job, then the dependency that it waits for or was skipped because of, and so on.
+        now: milliseconds since the epoch.
+    """
+    reasons = [
+        reason
+        for depth, step in enumerate(steps)
+        for reason in _reasons(step, depth, now, is_last=depth == len(steps) - 1)
+    ]
+    first = steps[0].status
+    summary = reasons[0].text
+    if len(steps) > 1:
+        last = next(reason for reason in reversed(reasons) if reason.depth == len(steps) - 1)
+        summary += f"; root cause: {last.text}"
+    return Explanation(job=first.id, state=first.state, summary=summary, reasons=reasons)
+
+
+def _reasons(step: Step, depth: int, now: int, *, is_last: bool) -> list[Reason]:
+    status = step.status
+    match status.state:
+        case State.WAITING:
+            return _waiting(step, depth)
+        case State.SCHEDULED:
+            return [_one(step, depth, "scheduled", _scheduled_text(step, now))]
+        case State.QUEUED:
+            return [_one(step, depth, *_queued(step))]
+        case State.RUNNING:
+            return [_one(step, depth, "running", _running_text(step, now))]
+        case State.FINISHED:
+            return [_one(step, depth, "finished", f"{_name(status)} finished")]
+        case State.FAILED:
+            return [_one(step, depth, "failed", _failed_text(status))]
+        case State.CANCELED:
+            why = f": {status.error.message}" if status.error else ""
+            return [_one(step, depth, "canceled", f"{_name(status)} was canceled{why}")]
+        case State.SKIPPED:
+            because = f" because of job {status.skipped_because}" if is_last else ""
+            return [_one(step, depth, "skipped", f"{_name(status)} was skipped{because}")]
+    assert_never(status.state)
+
+
+def _one(step: Step, depth: int, kind: str, text: str) -> Reason:
+    return Reason(kind=kind, text=text, job=step.status.id, state=step.status.state, depth=depth)
+
+
+def _waiting(step: Step, depth: int) -> list[Reason]:
+    listed = list(step.open_dependencies)
+    if not listed:
+        text = f"{_name(step.status)} waits: its dependencies ended, and it is about to be told"
+        return [_one(step, depth, "waiting", text)]
+    number = f"{step.open_count} dependencies" if step.open_count != 1 else "1 dependency"
+    reasons = [_one(step, depth, "waiting", f"{_name(step.status)} waits for {number}")]
+    reasons += [
+        Reason(
+            kind="dependency",
+            text=f"waits for job {item.job} {WAITS_FOR[item.condition]}; it is {item.state}",
+            job=item.job,
+            state=item.state,
+            depth=depth,
+        )
+        for item in listed
+    ]
+    if step.open_count > len(listed):
+        more = f"and for {step.open_count - len(listed)} more"
+        reasons.append(Reason(kind="dependency", text=more, depth=depth))
+    return reasons
+
+
+def _scheduled_text(step: Step, now: int) -> str:
+    status = step.status
+    wait = _duration(max(0, (step.due_at or now) - now))
+    if status.attempt:
+        error = f" ({status.error.code}: {status.error.message})" if status.error else ""
+        return (
+            f"{_name(status)} failed at attempt {status.attempt} of {status.max_attempts}{error}; "
+            f"the next attempt is in {wait}"
+        )
+    return f"{_name(status)} is delayed; it becomes ready in {wait}"
+
+
+def _queued(step: Step) -> tuple[str, str]:
+    queue, name = step.queue, _name(step.status)
+    if queue is None:
+        return "queued", f"{name} is ready"
+    if queue.consumers is None:
+        return "no_queue", f"{name} is ready; its queue {queue.name} is being declared"
+    if queue.consumers == 0:
+        return "no_worker", (
+            f"{name} is ready, but no worker consumes queue {queue.name}; start a worker for "
+            f"type {step.status.type!r}"
+        )
+    workers = f"{queue.consumers} consumer" + ("s" if queue.consumers != 1 else "")
+    if queue.is_handed_out:
+        return "in_queue", (
+            f"{name} is in queue {queue.name} with {queue.messages} messages for {workers}; "
+            "all of them are busy, or it is being handed over"
+        )
+    return "in_line", (
+        f"{name} is in line for queue {queue.name}, whose window is full: "
+        f"{queue.ahead_in_line} jobs are ahead of it, {workers} work on them"
+    )
+
+
+def _running_text(step: Step, now: int) -> str:
+    status = step.status
+    where = f" on worker {status.worker}" if status.worker else ""
+    since = f" since {_duration(now - status.started)}" if status.started is not None else ""
+    limit = f", at most {_duration(round(status.timeout * 1000))}" if status.timeout else ""
+    return f"{_name(status)} runs{where}{since}{limit}"
+
+
+def _failed_text(status: JobStatus) -> str:
+    attempts = f" after {status.attempt} attempts" if status.attempt > 1 else ""
+    error = f": {status.error.code}: {status.error.message}" if status.error else ""
+    return f"{_name(status)} failed{attempts}{error}"
+
+
+def _name(status: JobStatus) -> str:
+    kind = status.type or "milestone"
+    named = f" ({status.name})" if status.name else ""
+    return f"{kind} {status.id}{named}"
+
+
+def _duration(milliseconds: int) -> str:
+    seconds = milliseconds / 1000
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,100 @@
+"""One batch applied in one transaction: what the loop asks the writer to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker_queue.errors import RequestError
+from broker_queue.protocol.messages import Message, Submit
+from scheduler.clock import chance
+from scheduler.incoming import Request, error_body
+from scheduler.operations import cancel, handout, reports, retry, settle, submit, timers
+from scheduler.operations.reports import Incoming
+from scheduler.operations.transaction import Effects, Transaction
+from scheduler.rules.submission import Limits
+from scheduler.store import handout as handout_rows
+from scheduler.store import leader
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """What one transaction does."""
+
+    now: int
+    requests: Sequence[Request] = ()
+    reports: Sequence[Incoming] = ()
+    published: Sequence[tuple[int, int]] = ()
+    publish_again: Collection[int] = ()
+    failed: Sequence[Incoming] = ()
+    """Jobs that could not be made into messages."""
+    fill: Collection[int] = ()
+    """Queues whose windows earlier transactions left unfilled."""
+    run_timers: bool = False
+    settle: bool = False
+    room: int = 0
+    """Jobs that may be handed out: publishing more than the broker takes would only fill memory."""
+    renew_lease_until: int | None = None
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of it. Requests that were refused, and had nobody to tell, are in `refused`."""
+
+    effects: Effects
+    next_due: int | None = None
+    refused: list[tuple[Request, str]] = field(default_factory=list)
+
+
+Operation = Callable[[Transaction, Any, bytes], Message]
+
+OPERATIONS: dict[str, Operation] = {
+    "submit": submit.submit,
+    "add_dependencies": lambda transaction, extension, body: submit.submit(
+        transaction, Submit(extend=[extension]), body
+    ),
+    "cancel": lambda transaction, request, _body: cancel.cancel(transaction, request),
+    "retry": lambda transaction, request, _body: retry.retry(transaction, request),
+}
+"""The requests that write."""
+
+
+def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Done:
+    """Do `work` inside a transaction of the writer."""
+    transaction = Transaction(connection, work.now, chance, limits)
+    done = Done(transaction.effects)
+    if work.renew_lease_until is not None:
+        leader.renew(connection, work.renew_lease_until)
+    handout_rows.mark_published(connection, work.published)
+    if work.reports or work.failed:
+        reports.fold(transaction, [*work.reports, *work.failed])
+    for request in work.requests:
+        _answer(transaction, request, done)
+    if work.run_timers:
+        done.next_due = timers.run_due(transaction)
+    if work.settle:
+        settle.settle_frontier(transaction)
+    transaction.queues.update(work.fill)
+    handout.hand_out(transaction, window, work.room)
+    if work.publish_again:
+        handout.hand_out_again(transaction, work.publish_again)
+    return done
+
+
+def begin(connection: Connection) -> tuple[list[int], list[int]]:
+    """Return what an earlier scheduler left: the jobs in its outbox, and all queues."""
+    return handout_rows.publishing(connection), handout_rows.all_queues(connection)
+
+
+def _answer(transaction: Transaction, request: Request, done: Done) -> None:
+    try:
+        answer = OPERATIONS[request.operation](transaction, request.message, request.body)
+    except RequestError as error:
+        if request.reply is None:
+            done.refused.append((request, error.message))
+        transaction.answer(request.reply, "error", error_body(error))
+    else:
+        transaction.answer(request.reply, "ok", answer)

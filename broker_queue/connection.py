@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import aiormq
 from aiormq import spec
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
 from yarl import URL
 
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
@@ -50,7 +53,7 @@ ChannelInvalidStateError."""
 
 
 class Unroutable(BrokerQueueError):
-    """A mandatory message came back: no queue is bound to its routing key."""
+    """A mandatory message came back: no queue is bound to its routing key, or no such exchange."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +72,8 @@ class Outgoing:
     persistent: bool = True
     mandatory: bool = True
     timestamp: int | None = None
+    expires_in: float | None = None
+    """Seconds after which the broker drops it unread: nobody waits for the answer any more."""
     content_type: str = "application/json"
 
     def properties(self) -> spec.Basic.Properties:
@@ -81,7 +86,10 @@ class Outgoing:
             correlation_id=self.correlation_id,
             reply_to=self.reply_to,
             message_id=self.message_id,
-            timestamp=self.timestamp,  # type: ignore[arg-type]  # pamqp encodes int as well
+            expiration=None if self.expires_in is None else str(math.ceil(self.expires_in * 1000)),
+            timestamp=None
+            if self.timestamp is None
+            else datetime.fromtimestamp(self.timestamp, UTC),
             message_type=self.type,
         )
 
@@ -114,20 +122,29 @@ class Delivery:
         """Give it back to the queue; quorum queues count this towards the delivery limit."""
         await self.channel.requeue(self.tag)
 
+    async def reject(self) -> None:
+        """Give up on it: the broker puts it into the queue's dead-letter exchange."""
+        await self.channel.requeue(self.tag, again=False)
+
 
 class Channel:
     """A channel of one session: publish with confirms, consume with manual acknowledgement."""
 
-    def __init__(self, session: Session, channel: aio_pika.abc.AbstractChannel) -> None:
+    def __init__(
+        self, session: Session, channel: aio_pika.abc.AbstractChannel, *, essential: bool
+    ) -> None:
         self.session = session
         self.declaring = channel
+        self._essential = essential
         self._underlying: UnderlyingChannel | None = None
 
     async def open(self) -> None:
-        """Open it and make every way of losing it end the session."""
-        async with asyncio.timeout(CALL_TIMEOUT):
+        """Open it; if it is essential, every way of losing it ends the session."""
+        async with _as_unavailable("the broker opened no channel"), asyncio.timeout(CALL_TIMEOUT):
             await self.declaring.initialize()
-        self._underlying = await self.declaring.get_underlay_channel()
+            self._underlying = await self.declaring.get_underlay_channel()
+        if not self._essential:
+            return
         self._underlying.on_consumer_cancel_callbacks.add(self._on_consumer_canceled)
         self.declaring.close_callbacks.add(self._on_closed)
 
@@ -141,7 +158,7 @@ class Channel:
         """Return once the broker has taken responsibility for `message`.
 
         Raises:
-            Unroutable: it came back.
+            Unroutable: it came back, or there is no such exchange (which ends the session).
             Unavailable: no confirm; whether the broker has it is unknown, so publish it again.
         """
         try:
@@ -153,6 +170,8 @@ class Channel:
                 mandatory=message.mandatory,
                 timeout=timeout,
             )
+        except ChannelNotFoundEntity as error:
+            raise Unroutable(f"there is no exchange {message.exchange!r}") from error
         except BROKER_ERRORS as error:
             raise Unavailable(f"the broker did not confirm a message: {describe(error)}") from error
         except asyncio.CancelledError as error:
@@ -182,7 +201,8 @@ class Channel:
         def deliver(message: DeliveredMessage) -> None:
             on_delivery(self._delivery(message))
 
-        async with asyncio.timeout(CALL_TIMEOUT):
+        failure = f"the broker started no consumer for queue {queue!r}"
+        async with _as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
             if not no_ack:
                 await self.underlying.basic_qos(prefetch_count=prefetch)
             answer = await self.underlying.basic_consume(
@@ -196,6 +216,21 @@ class Channel:
             raise Unavailable(f"the broker named no consumer for queue {queue!r}")
         return answer.consumer_tag
 
+    async def declare_private_queue(self, exchange: str, binding: str, max_length: int) -> str:
+        """Declare a queue that only this connection sees and that ends with it; return its name.
+
+        Beyond `max_length` messages the broker drops the oldest.
+
+        Raises:
+            Unavailable: the broker did not make it.
+        """
+        arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": max_length}
+        failure = f"the broker made no queue for exchange {exchange!r}"
+        async with _as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+            queue = await self.declaring.declare_queue(exclusive=True, arguments=arguments)
+            await queue.bind(exchange, binding)
+        return queue.name
+
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
         with suppress(*BROKER_ERRORS):
@@ -208,15 +243,16 @@ class Channel:
         except BROKER_ERRORS as error:
             raise Unavailable(f"could not acknowledge: {describe(error)}") from error
 
-    async def requeue(self, tag: int) -> None:
+    async def requeue(self, tag: int, *, again: bool = True) -> None:
         try:
-            await self.underlying.basic_nack(tag, requeue=True, wait=False)
+            await self.underlying.basic_nack(tag, requeue=again, wait=False)
         except BROKER_ERRORS as error:
             raise Unavailable(f"could not hand back: {describe(error)}") from error
 
     async def close(self) -> None:
         """Close it on purpose: the session goes on, unacknowledged messages are requeued."""
         self.declaring.close_callbacks.discard(self._on_closed)
+        self.session.channels.discard(self)
         with suppress(*BROKER_ERRORS):
             async with asyncio.timeout(CALL_TIMEOUT):
                 await self.declaring.close()
@@ -250,17 +286,23 @@ class Session:
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
-        self._channels: list[Channel] = []
+        self.channels: set[Channel] = set()  # aio-pika itself holds them by weak references
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         connection.close_callbacks.add(self._on_closed)
 
-    async def open_channel(self, *, confirms: bool = True) -> Channel:
-        """Open one more channel; it lives as long as the session or until it is closed."""
+    async def open_channel(self, *, confirms: bool = True, essential: bool = True) -> Channel:
+        """Open one more channel; it lives as long as the session or until it is closed.
+
+        A channel that is not `essential` may be closed by the broker (a probe of a queue that is
+        not there) without ending the session.
+        """
         channel = Channel(
-            self, self._connection.channel(publisher_confirms=confirms, on_return_raises=False)
+            self,
+            self._connection.channel(publisher_confirms=confirms, on_return_raises=False),
+            essential=essential,
         )
         await channel.open()
-        self._channels.append(channel)
+        self.channels.add(channel)
         return channel
 
     @property
@@ -403,6 +445,17 @@ class Connection:
             f"no connection to RabbitMQ at {self.address}: {self._problem}; "
             "check that it runs and that the URL, user and virtual host are right"
         )
+
+
+@asynccontextmanager
+async def _as_unavailable(failure: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except BROKER_ERRORS as error:
+        raise Unavailable(f"{failure}: {describe(error)}") from error
+    except asyncio.CancelledError as error:
+        raise_if_not_own(error)
+        raise Unavailable(f"{failure}: the connection was lost") from error
 
 
 def parse_url(url: str) -> URL:

@@ -11,7 +11,15 @@ from msgspec import Raw, structs
 from uuid_utils import uuid7
 
 from broker_queue.errors import Invalid
-from broker_queue.job import Condition, GraphId, JobId, parse_job_id
+from broker_queue.job import (
+    Condition,
+    GraphId,
+    GraphLike,
+    JobId,
+    JobLike,
+    parse_graph_id,
+    parse_job_id,
+)
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import to_json
 
@@ -86,8 +94,8 @@ class JobHandle(_Edges):
         return self.id
 
 
-Dependable: TypeAlias = "JobHandle | Edge | JobId | str"
-"""What may be named as a dependency: a handle, an edge with its condition, or a job's id."""
+Dependable: TypeAlias = "Edge | JobLike"
+"""What may be named as a dependency: an edge with its condition, a handle, a job's id or status."""
 
 BackoffOption: TypeAlias = "messages.Backoff | timedelta | None"
 
@@ -149,7 +157,7 @@ class Graph:
 
     def extend(
         self,
-        job: JobHandle | JobId | str,
+        job: JobLike,
         dependencies: Iterable[Dependable] = (),
         references: Mapping[str, ResultReference] | None = None,
     ) -> None:
@@ -166,7 +174,7 @@ class Graph:
         ]
         self.extensions.append(
             messages.Extension(
-                job=_job_id(job), dependencies=_dependencies(dependencies), references=found
+                job=job_id_of(job), dependencies=_dependencies(dependencies), references=found
             )
         )
 
@@ -185,7 +193,7 @@ def new_job(
     args: Any = None,
     *,
     dependencies: Iterable[Dependable] = (),
-    id: JobId | str | None = None,  # noqa: A002  # the protocol's word
+    id: str | None = None,  # noqa: A002  # the protocol's word
     name: str | None = None,
     channel: str = "",
     priority: int = messages.DEFAULT_PRIORITY,
@@ -217,7 +225,7 @@ def new_job(
     found: list[messages.Reference] = []
     plain = _take_references(args, (), found)
     job = messages.NewJob(
-        id=_job_id(id) if id is not None else new_job_id(),
+        id=job_id_of(id) if id is not None else new_job_id(),
         type=type,
         args=Raw(to_json(plain)),
         dependencies=_dependencies(dependencies),
@@ -232,6 +240,34 @@ def new_job(
         available_at=_milliseconds(available_at),
     )
     return job
+
+
+def job_id_of(job: Dependable) -> JobId:
+    """Return the id of what stands for a job.
+
+    Raises:
+        Invalid: it has none.
+    """
+    if isinstance(job, JobHandle):
+        return job.id
+    if isinstance(job, Edge):
+        return job.job
+    try:
+        return parse_job_id(str(getattr(job, "id", job)))
+    except ValueError as error:
+        raise Invalid(str(error), {"field": "id"}) from None
+
+
+def graph_id_of(graph: GraphLike) -> GraphId:
+    """Return the id of what stands for a graph.
+
+    Raises:
+        Invalid: it has none.
+    """
+    try:
+        return parse_graph_id(str(getattr(graph, "id", graph)))
+    except ValueError as error:
+        raise Invalid(str(error), {"field": "graph"}) from None
 
 
 def json_pointer(path: Sequence[str | int]) -> str:
@@ -258,7 +294,7 @@ def _take_references(
 def _dependencies(
     dependencies: Iterable[Dependable],
 ) -> list[int | str | messages.Dependency]:
-    if isinstance(dependencies, str | JobHandle | Edge):
+    if isinstance(dependencies, str | Edge) or hasattr(dependencies, "id"):
         raise Invalid(
             "dependencies: expected a list of jobs, not one job", {"field": "dependencies"}
         )
@@ -268,18 +304,7 @@ def _dependencies(
 def _dependency(dependency: Dependable) -> str | messages.Dependency:
     if isinstance(dependency, Edge) and dependency.condition is not Condition.SUCCESS:
         return messages.Dependency(job=dependency.job, condition=dependency.condition)
-    return _job_id(dependency)
-
-
-def _job_id(job: Dependable) -> JobId:
-    if isinstance(job, JobHandle):
-        return job.id
-    if isinstance(job, Edge):
-        return job.job
-    try:
-        return parse_job_id(str(job))
-    except ValueError as error:
-        raise Invalid(str(error), {"field": "id"}) from None
+    return job_id_of(dependency)
 
 
 def _backoff(backoff: BackoffOption) -> messages.Backoff | None:

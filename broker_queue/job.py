@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Protocol, TypeAlias
 from uuid import UUID
 
 JobId = NewType("JobId", str)
@@ -11,6 +11,20 @@ JobId = NewType("JobId", str)
 
 GraphId = NewType("GraphId", str)
 """The id of a graph: the jobs of one submit and what they enqueued while running."""
+
+
+class HasId(Protocol):
+    """Stands for a job or a graph by its id: a handle, a status, a graph, a job at hand."""
+
+    @property
+    def id(self) -> str: ...
+
+
+JobLike: TypeAlias = "str | HasId"
+"""A job's id, or anything that has it as its ``id``."""
+
+GraphLike: TypeAlias = "str | HasId"
+"""A graph's id, or anything that has it as its ``id``."""
 
 
 class State(StrEnum):

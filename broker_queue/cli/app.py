@@ -1,0 +1,77 @@
+"""The command ``broker-queue``: its options before the command, and all of its commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from broker_queue.cli.commands import changing, doctor, following, looking, processes, submitting
+from broker_queue.cli.durations import parse_duration
+from broker_queue.cli.exit_codes import exit_code_table
+from broker_queue.cli.help_text import Group
+from broker_queue.cli.invocation import (
+    CONNECTION_PANEL,
+    TIMEOUT_VARIABLE,
+    DebugOption,
+    JsonOption,
+    NamespaceOption,
+    Options,
+    QuietOption,
+    UrlOption,
+)
+
+HELP = f"""Jobs with dependencies on RabbitMQ.
+
+Wherever a job is wanted, `last` is the one made last, and `last/NAME` a job of the last graph.
+
+\b
+Exit codes:
+{exit_code_table()}
+"""
+
+
+def make_app() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        name=doctor.PROGRAM,
+        cls=Group,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback(help=HELP)(_take_options)
+    for module in (submitting, looking, following, changing, processes, doctor):
+        module.register(app)
+    return app
+
+
+def _take_options(
+    ctx: typer.Context,
+    *,
+    url: UrlOption = None,
+    namespace: NamespaceOption = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help=f"Time for one answer of the scheduler. [env: {TIMEOUT_VARIABLE}] [default: 30]",
+            rich_help_panel=CONNECTION_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    try:
+        seconds = None if timeout is None else parse_duration(timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--timeout") from None
+    ctx.obj = Options(
+        url=url, namespace=namespace, timeout=seconds, json=json, quiet=quiet, debug=debug
+    )
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())

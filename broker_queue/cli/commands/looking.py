@@ -1,0 +1,163 @@
+"""``status``, ``explain``, ``list``, ``graphs``, ``graph``, ``workers``: asking, changing nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
+from broker_queue.job import State
+
+if TYPE_CHECKING:
+    from broker_queue.client import JobQueue
+    from broker_queue.status import JobPage, JobStatus
+
+PANEL = "Look at jobs"
+
+
+class Drawing(StrEnum):
+    """How ``graph`` draws."""
+
+    TREE = "tree"
+    DOT = "dot"
+    MERMAID = "mermaid"
+
+
+JobsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="JOB...", help="Ids, or last, or last/NAME.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    command(app, "status", panel=PANEL)(status)
+    command(app, "explain", panel=PANEL)(explain)
+    command(app, "list", panel=PANEL)(list_jobs)
+    command(app, "graphs", panel=PANEL)(graphs)
+    command(app, "graph", panel=PANEL)(graph)
+    command(app, "workers", panel="Processes")(workers)
+
+
+async def status(
+    run: Invocation,
+    jobs: JobsArgument,
+    dependencies: Annotated[
+        bool, typer.Option("--dependencies", help="And the jobs that they depend on.")
+    ] = False,
+    args: Annotated[bool, typer.Option("--args", help="With the args.")] = False,
+) -> None:
+    """Show where jobs stand."""
+    async with run.queue() as queue:
+        targets = await find_targets(run, queue, jobs, None)
+        if targets.graph is not None:
+            run.output.graph(*await _whole_graph(queue, targets.graph))
+            return
+        found = await queue.job_statuses(targets.jobs, dependencies=dependencies, args=args)
+        run.output.statuses(list(found))
+
+
+async def explain(
+    run: Invocation,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="An id, last or last/NAME.", show_default=False)
+    ],
+) -> None:
+    """Say why a job is not running, or why it ended as it did."""
+    async with run.queue() as queue:
+        run.output.explained(await queue.explain(await find_job(run, queue, job)))
+
+
+async def list_jobs(
+    run: Invocation,
+    *,
+    states: Annotated[
+        list[State] | None,
+        typer.Option("--state", metavar="STATE", help="Only in this state; may be repeated."),
+    ] = None,
+    job_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only of this channel.")
+    ] = None,
+    graph: Annotated[
+        str | None, typer.Option(metavar="GRAPH", help="Only of this graph (id or last).")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this name.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many at most; up to 1000.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+) -> None:
+    """List jobs, newest first."""
+    wanted: dict[str, Any] = {
+        "states": tuple(states or ()),
+        "type": job_type,
+        "channel": channel,
+        "graph": find_graph(run, graph) if graph else None,
+        "name": name,
+    }
+    async with run.queue() as queue:
+        page = await _all_pages(queue, wanted) if everything else None
+        run.output.listed(page or await queue.list(**wanted, limit=limit))
+
+
+async def _all_pages(queue: JobQueue, wanted: dict[str, Any]) -> JobPage:
+    from broker_queue.status import JobPage  # slow to import
+
+    jobs: list[JobStatus] = []
+    before: int | None = None
+    while True:
+        page = await queue.list(**wanted, limit=1_000, before=before)
+        jobs += page.jobs
+        before = page.next
+        if before is None:
+            return JobPage(jobs)
+
+
+async def graphs(
+    run: Invocation,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many at most; up to 1000.")] = 20,
+) -> None:
+    """List graphs, newest first."""
+    async with run.queue() as queue:
+        run.output.graphs(await queue.graphs(limit=limit))
+
+
+async def graph(
+    run: Invocation,
+    graph_id: Annotated[
+        str, typer.Argument(metavar="GRAPH", help="Its id, or last.", show_default=False)
+    ] = "last",
+    drawing: Annotated[
+        Drawing,
+        typer.Option("--format", metavar="FORMAT", help="tree, dot (for Graphviz) or mermaid."),
+    ] = Drawing.TREE,
+) -> None:
+    """Draw a graph with the states of its jobs."""
+    found = find_graph(run, graph_id)
+    async with run.queue() as queue:
+        status, jobs = await _whole_graph(queue, found)
+    if drawing is Drawing.TREE:
+        run.output.graph(status, jobs)
+        return
+    from broker_queue.cli import drawing as draw  # only here
+    from broker_queue.cli.tables import nodes_of
+
+    nodes = nodes_of(jobs)
+    named = status.name or status.id
+    run.output.text(draw.dot(nodes, named) if drawing is Drawing.DOT else draw.mermaid(nodes))
+
+
+async def _whole_graph(queue: JobQueue, graph_id: Any) -> tuple[Any, list[JobStatus]]:
+    status = await queue.graph(graph_id)
+    jobs = [job async for job in jobs_of_graph(queue, graph_id, dependencies=True)]
+    return status, jobs[::-1]
+
+
+async def workers(run: Invocation) -> None:
+    """List the workers that said hello."""
+    async with run.queue() as queue:
+        run.output.workers(await queue.workers())

@@ -1,0 +1,144 @@
+"""One job on a page of its own, as ``status ID`` shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from broker_queue.cli.durations import format_age, format_duration, format_moment
+from broker_queue.cli.states import STYLES, state_text
+from broker_queue.cli.words import counted
+from broker_queue.job import State
+
+if TYPE_CHECKING:
+    from broker_queue.status import JobStatus
+
+MAX_SHOWN = 2_000
+"""Characters of a result or of args; ``--json`` prints them whole."""
+
+MAX_DEPENDENCIES = 20
+DIM = "bright_black"
+
+
+def job_page(job: JobStatus, now: datetime) -> RenderableType:
+    """Return everything that is known of a job."""
+    title = Text.assemble(state_text(job.state), "  ", (label(job), "bold"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=DIM, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _facts(job, now):
+        grid.add_row(f"  {name}", value)
+    return Group(title, grid)
+
+
+def label(job: JobStatus) -> str:
+    """Return what people call a job: its name, else its type."""
+    return job.name or job.type or "milestone"
+
+
+def ran_for(job: JobStatus, now: datetime) -> str:
+    """Return how long its last attempt ran, or runs already; empty when it never ran."""
+    if job.started is None or (job.finished is None and job.state is not State.RUNNING):
+        return ""
+    return format_duration(max(0.0, ((job.finished or now) - job.started).total_seconds()))
+
+
+def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
+    yield "id", job.id
+    if job.type:
+        channel = f" on channel {job.channel}" if job.channel else ""
+        yield "type", f"{job.type}{channel}"
+    if job.graph:
+        yield "graph", job.graph
+    yield from _times(job, now)
+    if job.max_attempts > 1 or job.attempt > 1:
+        yield "attempt", f"{job.attempt} of {job.max_attempts}"
+    if job.worker:
+        yield "worker", job.worker
+    if job.progress and not job.state.is_final:
+        yield "progress", progress_text(job)
+    for name, other in (
+        ("skipped", job.skipped_because and f"because of {job.skipped_because}"),
+        ("retry of", job.retry_of),
+        ("retried as", job.retried_as),
+    ):
+        if other:
+            yield name, str(other)
+    yield from _dependencies(job)
+    yield from _contents(job)
+
+
+def _times(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
+    yield "queued", _moment(job.queued, now)
+    if job.ready and job.started and (job.started - job.ready).total_seconds() >= 0:
+        waited = format_duration((job.started - job.ready).total_seconds())
+        yield "started", _moment(job.started, now, f"{waited} after it was ready")
+    elif job.started:
+        yield "started", _moment(job.started, now)
+    elif job.ready and not job.state.is_final:
+        yield "ready", _moment(job.ready, now)
+    if job.state is State.SCHEDULED and job.available_at:
+        yield "runs", _moment(job.available_at, now)
+    if job.finished:
+        ran = ran_for(job, now)
+        yield job.state.value, _moment(job.finished, now, f"ran {ran}" if ran else "")
+    elif job.state is State.RUNNING and job.started:
+        yield "running", f"for {ran_for(job, now)}"
+
+
+def _moment(moment: datetime, now: datetime, remark: str = "") -> Text:
+    age = format_age(moment, now)
+    clock = format_moment(moment, now)
+    return Text.assemble(f"{age:<12}", (f" {clock}", DIM), (f"  {remark}" if remark else "", DIM))
+
+
+def progress_text(job: JobStatus) -> str:
+    """Return what a running job last said of itself: ``50 %  compiling``."""
+    if job.progress is None:
+        return ""
+    fraction, message = job.progress.fraction, job.progress.message
+    parts = [f"{fraction:.0%}".replace("%", " %") if fraction is not None else "", message or ""]
+    return "  ".join(part for part in parts if part)
+
+
+def _dependencies(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
+    shown = list(job.dependencies or ())[:MAX_DEPENDENCIES]
+    for index, edge in enumerate(shown):
+        condition = "" if edge.condition == "success" else f"  on {edge.condition.value}"
+        line = Text.assemble(edge.job, "  ", state_text(edge.state), (condition, DIM))
+        yield ("after" if index == 0 else ""), line
+    hidden = job.dependency_count - len(shown)
+    if not shown and hidden:
+        yield "after", Text(f"{counted(hidden, 'job')}; --dependencies lists them", style=DIM)
+    elif hidden > 0:
+        yield "", Text(f"… and {hidden:,} more", style=DIM)
+
+
+def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
+    raw_args = getattr(job, "raw_args", None)
+    if raw_args is not None:
+        yield "args", _json_text(raw_args)
+    if job.raw_result is not None:
+        yield "result", _json_text(job.raw_result)
+    if job.error is not None:
+        text = Text(f"{job.error.code}: ", style=STYLES[State.FAILED])
+        yield "error", text.append(_cut(job.error.message), style="default")
+
+
+def _json_text(raw: bytes) -> Text:
+    text = bytes(raw).decode()
+    if len(text) > 100:
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return Text(_cut(text))
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]} … ({len(text):,} characters; --json prints all)"

@@ -1,0 +1,278 @@
+"""Where results go: one interface, with an implementation for people, programs and shell scripts.
+
+An output decides nothing and calls nothing: commands hand it finished values. Results go to
+standard output, everything else to standard error. `TableOutput` is in `tables.py`, since it needs
+rich, which programs and scripts shall not wait for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+import msgspec
+
+from broker_queue.errors import BrokerQueueError, RequestError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from broker_queue.cli.diagnosis import Finding
+    from broker_queue.cli.tally import Snapshot
+    from broker_queue.job import JobId
+    from broker_queue.protocol import messages
+    from broker_queue.status import JobPage, JobStatus
+
+
+class Format(StrEnum):
+    """What a command writes."""
+
+    TABLE = "table"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+class Board(Protocol):
+    """What `watch` shows while it runs."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show how far everything is."""
+
+    def tell(self, event: messages.JobEvent) -> None:
+        """Show one change."""
+
+
+class Output(Protocol):
+    """One method for each thing that is shown."""
+
+    def enqueued(self, job: JobId) -> None: ...
+    def submitted(self, answer: messages.Submitted) -> None: ...
+    def statuses(self, jobs: Sequence[JobStatus]) -> None: ...
+    def ended(self, jobs: Sequence[JobStatus]) -> None: ...
+    def listed(self, page: JobPage) -> None: ...
+    def explained(self, explanation: messages.Explanation) -> None: ...
+    def canceled(self, answer: messages.CanceledJobs) -> None: ...
+    def retried(self, copies: Mapping[JobId, JobId]) -> None: ...
+    def graphs(self, page: messages.GraphPage) -> None: ...
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
+    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None: ...
+    def planned(self, jobs: Sequence[messages.NewJob]) -> None: ...
+    def text(self, text: str) -> None: ...
+    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None: ...
+    def findings(self, findings: Sequence[Finding]) -> None: ...
+    def facts(self, facts: Mapping[str, str]) -> None: ...
+    def board(self) -> AbstractContextManager[Board]: ...
+    def note(self, text: str) -> None: ...
+    def error(self, error: BrokerQueueError) -> None: ...
+
+
+TIMES = frozenset({"at", "available_at", "finished", "queued", "ready", "seen", "since", "started"})
+"""Fields of the wire's models that are milliseconds since the epoch."""
+
+
+def plain(value: Any) -> Any:
+    """Return a message of the wire with all its fields, its times as ISO 8601.
+
+    Raw JSON (args, results) stays raw and is printed byte for byte.
+    """
+    if isinstance(value, msgspec.Struct):
+        return {
+            name: _moment(item) if name in TIMES and isinstance(item, int) else plain(item)
+            for name in value.__struct_fields__
+            if (item := getattr(value, name)) is not msgspec.UNSET
+        }
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def _moment(milliseconds: int) -> str:
+    return iso(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment as ISO 8601 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class JsonOutput:
+    """One JSON document on standard output; what streams is one document a line."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+
+    def enqueued(self, job: JobId) -> None:
+        self._write({"id": job})
+
+    def submitted(self, answer: messages.Submitted) -> None:
+        self._write(plain(answer))
+
+    def statuses(self, jobs: Sequence[JobStatus]) -> None:
+        self._write({"jobs": [plain(job.to_dict()) for job in jobs]})
+
+    def ended(self, jobs: Sequence[JobStatus]) -> None:
+        self.statuses(jobs)
+
+    def listed(self, page: JobPage) -> None:
+        self._write({"jobs": [plain(job.to_dict()) for job in page.jobs], "next": page.next})
+
+    def explained(self, explanation: messages.Explanation) -> None:
+        self._write(plain(explanation))
+
+    def canceled(self, answer: messages.CanceledJobs) -> None:
+        self._write(plain(answer))
+
+    def retried(self, copies: Mapping[JobId, JobId]) -> None:
+        pairs = [{"job": job, "retried_as": copy} for job, copy in copies.items()]
+        self._write({"jobs": pairs})
+
+    def graphs(self, page: messages.GraphPage) -> None:
+        self._write(plain(page))
+
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+        self._write({**plain(graph), "jobs": [plain(job.to_dict()) for job in jobs]})
+
+    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+        self._write({**plain(graph), "failed": [plain(job.to_dict()) for job in failed]})
+
+    def planned(self, jobs: Sequence[messages.NewJob]) -> None:
+        self._write({"jobs": [plain(job) for job in jobs]})
+
+    def text(self, text: str) -> None:
+        self._write({"text": text})
+
+    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+        self._write({"workers": [plain(worker) for worker in workers]})
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        fields = ("verdict", "subject", "text", "advice")
+        self._write(
+            {"findings": [{name: getattr(item, name) for name in fields} for item in findings]}
+        )
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        self._write(dict(facts))
+
+    def board(self) -> AbstractContextManager[Board]:
+        return LineBoard(self._line)
+
+    def note(self, text: str) -> None:
+        """Programs read no remarks."""
+
+    def error(self, error: BrokerQueueError) -> None:
+        body: dict[str, Any] = {"message": str(error), "details": {}}
+        body["code"] = getattr(error, "code", None) or type(error).__name__
+        if isinstance(error, RequestError):
+            body["details"] = error.details
+        print(_json({"error": body}), file=self._err, flush=True)
+
+    def _write(self, value: Any) -> None:
+        text = msgspec.json.encode(value)
+        if self._out.isatty():
+            text = msgspec.json.format(text, indent=2)
+        print(text.decode(), file=self._out, flush=True)
+
+    def _line(self, event: messages.JobEvent) -> None:
+        print(_json(plain(event)), file=self._out, flush=True)
+
+
+class QuietOutput:
+    """Only what a shell script would read, one a line: ids of what was made, states, results."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+
+    def enqueued(self, job: JobId) -> None:
+        self._write(job)
+
+    def submitted(self, answer: messages.Submitted) -> None:
+        self._write(answer.graph or "")
+
+    def statuses(self, jobs: Sequence[JobStatus]) -> None:
+        self._write(*(job.state.value for job in jobs))
+
+    def ended(self, jobs: Sequence[JobStatus]) -> None:
+        self._write(*((job.raw_result or b"null").decode() for job in jobs))
+
+    def listed(self, page: JobPage) -> None:
+        self._write(*(job.id for job in page.jobs))
+
+    def explained(self, explanation: messages.Explanation) -> None:
+        self._write(explanation.summary)
+
+    def canceled(self, answer: messages.CanceledJobs) -> None:
+        self._write(str(answer.canceled))
+
+    def retried(self, copies: Mapping[JobId, JobId]) -> None:
+        self._write(*copies.values())
+
+    def graphs(self, page: messages.GraphPage) -> None:
+        self._write(*(graph.id for graph in page.graphs))
+
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+        self._write(*(job.id for job in jobs))
+
+    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+        self._write(*(job.id for job in failed))
+
+    def planned(self, jobs: Sequence[messages.NewJob]) -> None:
+        """Exit code 0 says that the file is good."""
+
+    def text(self, text: str) -> None:
+        self._write(text)
+
+    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+        self._write(*(worker.worker for worker in workers))
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """Say only what is wrong: nothing when all is well."""
+        for finding in findings:
+            if finding.verdict == "problem":
+                self._write(f"{finding.subject}: {finding.text}")
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        self._write(next(iter(facts.values()), ""))
+
+    def board(self) -> AbstractContextManager[Board]:
+        return LineBoard(lambda event: self._write(f"{event.job} {event.state.value}"))
+
+    def note(self, text: str) -> None:
+        """Scripts read no remarks."""
+
+    def error(self, error: BrokerQueueError) -> None:
+        print(f"Error: {error}", file=self._err, flush=True)
+
+    def _write(self, *lines: str) -> None:
+        for line in lines:
+            print(line, file=self._out, flush=True)
+
+
+@dataclass(slots=True)
+class LineBoard:
+    """A board that only tells the changes, one a line."""
+
+    write: Callable[[messages.JobEvent], None]
+
+    def __enter__(self) -> LineBoard:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Numbers are for people; programs count the changes."""
+
+    def tell(self, event: messages.JobEvent) -> None:
+        self.write(event)

@@ -1,0 +1,313 @@
+"""The output for people: tables that fit the terminal, states in colour, times as ages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from broker_queue.cli.columns import Column, table
+from broker_queue.cli.diagnosis import Finding, Verdict
+from broker_queue.cli.drawing import Node, Parent, Row, tree
+from broker_queue.cli.durations import (
+    current_time,
+    format_age,
+    format_duration,
+    from_milliseconds,
+)
+from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
+from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
+from broker_queue.cli.words import counted
+from broker_queue.job import State
+from broker_queue.protocol import messages
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from broker_queue.cli.output import Board
+    from broker_queue.errors import BrokerQueueError
+    from broker_queue.job import JobId
+    from broker_queue.status import JobPage, JobStatus
+
+UNLIMITED = 1_000
+"""Columns when the output goes into a file or pipe: nothing is cut."""
+
+VERDICT_MARKS = {
+    Verdict.GOOD: ("✓", "green"),
+    Verdict.NOTE: ("·", "yellow"),
+    Verdict.PROBLEM: ("✗", "red"),
+}
+
+
+class TableOutput:
+    """Results on standard output; remarks and errors on standard error."""
+
+    def __init__(self, out: Console | None = None, err: Console | None = None) -> None:
+        self._out = out or make_console(sys.stdout)
+        self._err = err or make_console(sys.stderr)
+        self._clock = current_time
+
+    def enqueued(self, job: JobId) -> None:
+        self._line(job)
+
+    def submitted(self, answer: messages.Submitted) -> None:
+        self._line(answer.graph or "")
+
+    def statuses(self, jobs: Sequence[JobStatus]) -> None:
+        now = self._clock()
+        if len(jobs) == 1:
+            self._out.print(job_page(jobs[0], now))
+        else:
+            self._out.print(table(_job_columns(jobs, now), self._out.width))
+
+    def ended(self, jobs: Sequence[JobStatus]) -> None:
+        self.statuses(jobs)
+
+    def listed(self, page: JobPage) -> None:
+        if not page.jobs:
+            self.note("No jobs.")
+            return
+        self._out.print(table(_job_columns(page.jobs, self._clock()), self._out.width))
+        if page.next is not None:
+            self.note("There are more: --limit N or --all.")
+
+    def explained(self, explanation: messages.Explanation) -> None:
+        self._out.print(Text.assemble(state_text(explanation.state), "  ", explanation.summary))
+        for reason in explanation.reasons:
+            self._out.print(_reason_line(reason), soft_wrap=True)
+
+    def canceled(self, answer: messages.CanceledJobs) -> None:
+        text = f"Canceled {counted(answer.canceled, 'job')}"
+        if answer.running:
+            text += f", {answer.running:,} of them running: their workers are told to stop"
+        if answer.already_final:
+            text += f"; {answer.already_final:,} had ended already"
+        self._line(f"{text}.")
+
+    def retried(self, copies: Mapping[JobId, JobId]) -> None:
+        columns = [
+            Column("job", list(copies)),
+            Column("retried as", list(copies.values())),
+        ]
+        if copies:
+            self._out.print(table(columns, self._out.width))
+        else:
+            self.note("Nothing to retry: no job of these failed, was skipped or was canceled.")
+
+    def graphs(self, page: messages.GraphPage) -> None:
+        if not page.graphs:
+            self.note("No graphs.")
+            return
+        now = self._clock()
+        counts = [_total(graph) for graph in page.graphs]
+        columns = [
+            Column("id", [graph.id for graph in page.graphs]),
+            Column("name", [graph.name or "" for graph in page.graphs], flexible=True),
+            Column("", [bar(count, 20) for count in counts], 2),
+            Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
+            Column("queued", [_age(graph.queued, now) for graph in page.graphs], 1),
+            Column("took", [_took(graph) for graph in page.graphs], 4, "right"),
+            Column("states", [counts_text(count) for count in counts], 5),
+        ]
+        self._out.print(table(columns, self._out.width))
+        if page.next is not None:
+            self.note("There are more: --limit N.")
+
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+        now = self._clock()
+        self._graph_head(graph, now)
+        by_id = {job.id: job for job in jobs}
+        for row in tree(nodes_of(jobs)):
+            job = by_id.get(row.node.id) if row.node else None  # type: ignore[call-overload]
+            self._out.print(_tree_line(row, job, now), no_wrap=True, overflow="ellipsis")
+
+    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+        now = self._clock()
+        self._graph_head(graph, now)
+        if failed:
+            self._out.print(table(_job_columns(failed, now), self._out.width))
+
+    def _graph_head(self, graph: messages.GraphStatus, now: datetime) -> None:
+        head = Text.assemble((graph.name or "graph", "bold"), "  ", graph.id)
+        head.append(f"  queued {_age(graph.queued, now)}", style=DIM)
+        if graph.finished is not None:
+            head.append(f", took {_took(graph)}", style=DIM)
+        self._out.print(head, soft_wrap=True)
+        self._out.print(counts_text(_total(graph)))
+
+    def planned(self, jobs: Sequence[messages.NewJob]) -> None:
+        for row in tree(nodes_of_new(jobs)):
+            self._out.print(_tree_line(row, None, self._clock()), no_wrap=True, overflow="ellipsis")
+        edges = sum(len(job.dependencies) + len(job.references) for job in jobs)
+        self.note(f"{counted(len(jobs), 'job')} and {counted(edges, 'edge')}; nothing was sent.")
+
+    def text(self, text: str) -> None:
+        self._line(text)
+
+    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+        if not workers:
+            self.note("No worker has said hello. Start one: broker-queue worker MODULE:WORKER")
+            return
+        now = self._clock()
+        columns = [
+            Column("worker", [worker.worker for worker in workers]),
+            Column("types", [", ".join(worker.types) for worker in workers], flexible=True),
+            Column("channels", [", ".join(filter(None, w.channels)) for w in workers], 3),
+            Column("running", [f"{w.running:,}/{w.concurrency:,}" for w in workers], 0, "right"),
+            Column("host", [f"{w.host} {w.pid or ''}".strip() for w in workers], 2),
+            Column("since", [_age(worker.since, now) for worker in workers], 4),
+            Column("seen", [_age(worker.seen, now) for worker in workers], 1),
+            Column("software", [worker.software for worker in workers], 5),
+        ]
+        self._out.print(table(columns, self._out.width))
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        width = max((len(finding.subject) for finding in findings), default=0)
+        for finding in findings:
+            mark, style = VERDICT_MARKS[finding.verdict]
+            line = Text.assemble((mark, style), f" {finding.subject:<{width}}  ", finding.text)
+            self._out.print(line, soft_wrap=True)
+            if finding.advice:
+                self._out.print(Text(f"  {'':<{width}}  → {finding.advice}"), soft_wrap=True)
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), value), soft_wrap=True)
+
+    def board(self) -> AbstractContextManager[Board]:
+        from broker_queue.cli.live import LiveBoard, PlainBoard  # only for watch
+
+        kind = LiveBoard if self._out.is_terminal else PlainBoard
+        return kind(self._out, self._clock)
+
+    def note(self, text: str) -> None:
+        self._err.print(Text(text, style=DIM), soft_wrap=True)
+
+    def error(self, error: BrokerQueueError) -> None:
+        self._err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+
+    def _line(self, text: str) -> None:
+        self._out.print(Text(text), soft_wrap=True)
+
+
+def make_console(stream: TextIO) -> Console:
+    """Return a console that cuts nothing unless it writes to a terminal (or COLUMNS is set)."""
+    wide = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(file=stream, width=UNLIMITED if wide else None, highlight=False, markup=False)
+
+
+def nodes_of(jobs: Sequence[JobStatus]) -> list[Node]:
+    """Return stored jobs as they are drawn, oldest first."""
+    return [
+        Node(
+            id=job.id,
+            label=label(job),
+            type=job.type,
+            state=job.state,
+            parents=tuple(Parent(edge.job, edge.condition) for edge in job.dependencies or ()),
+        )
+        for job in jobs
+    ]
+
+
+def nodes_of_new(jobs: Sequence[messages.NewJob]) -> list[Node]:
+    """Return jobs that are not submitted yet as they are drawn."""
+    return [
+        Node(id=job.id, label=job.name or job.type or "", type=job.type, parents=_parents(job))
+        for job in jobs
+    ]
+
+
+def _parents(job: messages.NewJob) -> tuple[Parent, ...]:
+    found = {
+        parent.id: parent
+        for target in job.dependencies
+        for parent in (
+            Parent(str(target.job), target.condition)
+            if isinstance(target, messages.Dependency)
+            else Parent(str(target)),
+        )
+    }
+    for reference in job.references:
+        found.setdefault(str(reference.job), Parent(str(reference.job)))
+    return tuple(found.values())
+
+
+def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
+    attempts = any(job.max_attempts > 1 for job in jobs)
+    return [
+        Column("id", [job.id for job in jobs]),
+        Column("state", [state_text(job.state) for job in jobs]),
+        Column("type", [job.type or "milestone" for job in jobs], flexible=True),
+        Column("name", [job.name or "" for job in jobs], 1, flexible=True),
+        Column("queued", [format_age(job.queued, now) for job in jobs], 2),
+        Column("ran", [ran_for(job, now) for job in jobs], 3, "right"),
+        Column("channel", [job.channel for job in jobs], 4),
+        Column(
+            "attempt",
+            [f"{job.attempt}/{job.max_attempts}" if attempts else "" for job in jobs],
+            5,
+            "right",
+        ),
+        Column("remark", [_remark(job) for job in jobs], 6),
+    ]
+
+
+def _remark(job: JobStatus) -> str:
+    if job.error is not None:
+        first = (job.error.message.splitlines() or [""])[0]
+        return f"{job.error.code}: {first}"[:80]
+    if job.state is State.RUNNING:
+        return progress_text(job)
+    return ""
+
+
+def _tree_line(row: Row, job: JobStatus | None, now: datetime) -> Text:
+    line = Text(row.prefix, style=DIM)
+    if row.node is None:
+        return line.append(row.note)
+    state = row.node.state
+    if state is not None:
+        line.append(f"{MARKS[state]} ", style=STYLES[state])
+    line.append(row.node.label, style="default")
+    if row.node.type is None:
+        line.append("  milestone" if row.node.label != "milestone" else "")
+    elif row.node.type != row.node.label:
+        line.append(f"  {row.node.type}")
+    if job is not None and ran_for(job, now):
+        line.append(f"  {ran_for(job, now)}")
+    return line.append(f"  {row.note}" if row.note else "")
+
+
+def _reason_line(reason: messages.Reason) -> Text:
+    line = Text("  " * (reason.depth + 1))
+    if reason.state is not None:
+        line.append(f"{MARKS[reason.state]} ", style=STYLES[reason.state])
+    line.append(reason.text)
+    if reason.job and reason.job not in reason.text:
+        line.append(f"  {reason.job}", style=DIM)
+    return line
+
+
+def _total(graph: messages.GraphStatus) -> Counter[State]:
+    total: Counter[State] = Counter()
+    for count in graph.counts:
+        total[count.state] += count.jobs
+    return total
+
+
+def _age(milliseconds: int, now: datetime) -> str:
+    return format_age(from_milliseconds(milliseconds), now)
+
+
+def _took(graph: messages.GraphStatus) -> str:
+    if graph.finished is None:
+        return ""
+    return format_duration((graph.finished - graph.queued) / 1000)

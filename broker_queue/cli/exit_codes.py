@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done",
-    ExitCode.NOT_FINISHED: "a job that was waited for failed, was skipped or was canceled",
+    ExitCode.NOT_FINISHED: "a job that was waited for did not finish (of a graph: failed or was canceled)",
     ExitCode.INVALID: "wrong usage, or input that cannot work (a cycle, a limit, a bad file)",
     ExitCode.NOT_EXIST: "no job or graph has this id",
     ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job already handed out",

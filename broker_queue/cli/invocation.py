@@ -20,7 +20,7 @@ import typer
 from broker_queue.cli.exit_codes import ExitCode, exit_code_for
 from broker_queue.cli.help_text import Command
 from broker_queue.cli.output import Format, JsonOutput, Output, QuietOutput
-from broker_queue.errors import BrokerQueueError, ConfigurationError
+from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
@@ -261,6 +261,8 @@ def _show_error(run: Invocation, error: BrokerQueueError) -> None:
     if run.debug:
         logging.getLogger(__name__).error("failed", exc_info=error)
     run.output.error(error)
+    if isinstance(error, Unavailable):
+        run.output.note("`broker-queue doctor` looks at every part on the way.")
 
 
 def _configure_logging(debug: bool) -> None:

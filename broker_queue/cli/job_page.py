@@ -64,7 +64,7 @@ def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]
     if job.progress and not job.state.is_final:
         yield "progress", progress_text(job)
     for name, other in (
-        ("skipped", job.skipped_because and f"because of {job.skipped_because}"),
+        ("because of", job.skipped_because),
         ("retry of", job.retry_of),
         ("retried as", job.retried_as),
     ):
@@ -126,7 +126,9 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "args", _json_text(raw_args)
     if job.raw_result is not None:
         yield "result", _json_text(job.raw_result)
-    if job.error is not None:
+    if job.error is not None and job.state is State.CANCELED:
+        yield "reason", Text(_cut(job.error.message))
+    elif job.error is not None:
         text = Text(f"{job.error.code}: ", style=STYLES[State.FAILED])
         yield "error", text.append(_cut(job.error.message), style="default")
 

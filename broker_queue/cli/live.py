@@ -71,9 +71,14 @@ def _running(snapshot: Snapshot, now: datetime) -> Table:
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for job in snapshot.running:
         mark = Text(f"  {MARKS[State.RUNNING]} ", style=STYLES[State.RUNNING])
-        ran = format_duration(max(0.0, (now - job.since).total_seconds()))
+        ran = _calm_duration((now - job.since).total_seconds())
         grid.add_row(mark.append(job.label, style="default"), ran, _progress(job))
     return grid
+
+
+def _calm_duration(seconds: float) -> str:
+    """Return a span in whole seconds: tenths that change all the time only draw the eye."""
+    return f"{max(0, int(seconds))} s" if seconds < 60 else format_duration(int(seconds))
 
 
 def _progress(job: RunningJob) -> Text:
@@ -142,7 +147,7 @@ def event_line(event: JobEvent, now: datetime) -> Text:
     line = Text.assemble((format_moment(from_milliseconds(event.at), now), DIM), "  ")
     line.append_text(state_text(event.state))
     line.append(" " * max(1, 13 - len(event.state.value) - 2))
-    line.append(f"{what}  ").append(event.job, style=DIM)
+    line.append(f"{what:<16}  ").append(event.job, style=DIM)
     if event.progress is not None and event.state is State.RUNNING:
         fraction = event.progress.fraction
         share = f"{fraction:.0%} " if fraction is not None else ""

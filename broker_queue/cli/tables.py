@@ -79,7 +79,9 @@ class TableOutput:
 
     def explained(self, explanation: messages.Explanation) -> None:
         self._out.print(Text.assemble(state_text(explanation.state), "  ", explanation.summary))
-        for reason in explanation.reasons:
+        for index, reason in enumerate(explanation.reasons):
+            if index == 0 and reason.text in explanation.summary:
+                continue
             self._out.print(_reason_line(reason), soft_wrap=True)
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
@@ -241,7 +243,6 @@ def _parents(job: messages.NewJob) -> tuple[Parent, ...]:
 
 
 def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
-    attempts = any(job.max_attempts > 1 for job in jobs)
     return [
         Column("id", [job.id for job in jobs]),
         Column("state", [state_text(job.state) for job in jobs]),
@@ -250,14 +251,13 @@ def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
         Column("queued", [format_age(job.queued, now) for job in jobs], 2),
         Column("ran", [ran_for(job, now) for job in jobs], 3, "right"),
         Column("channel", [job.channel for job in jobs], 4),
-        Column(
-            "attempt",
-            [f"{job.attempt}/{job.max_attempts}" if attempts else "" for job in jobs],
-            5,
-            "right",
-        ),
+        Column("attempt", [_attempt(job) for job in jobs], 5, "right"),
         Column("remark", [_remark(job) for job in jobs], 6),
     ]
+
+
+def _attempt(job: JobStatus) -> str:
+    return f"{job.attempt}/{job.max_attempts}" if job.max_attempts > 1 else ""
 
 
 def _remark(job: JobStatus) -> str:
@@ -283,6 +283,8 @@ def _tree_line(row: Row, job: JobStatus | None, now: datetime) -> Text:
         line.append(f"  {row.node.type}")
     if job is not None and ran_for(job, now):
         line.append(f"  {ran_for(job, now)}")
+    if job is not None and job.retried_as:
+        line.append("  retried")
     return line.append(f"  {row.note}" if row.note else "")
 
 

@@ -12,14 +12,12 @@ from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import ExitCode, WaitTimeout
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.remembered import LAST
-from broker_queue.cli.targets import PAGE, Targets, find_targets
+from broker_queue.cli.targets import PAGE, Targets, find_targets, jobs_of_graph
 from broker_queue.cli.words import counted
 from broker_queue.errors import Invalid
 from broker_queue.job import FINAL_STATES, GraphId, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from broker_queue.cli.output import Board
     from broker_queue.cli.tally import Tally
     from broker_queue.client import JobQueue
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 PANEL = "Follow jobs"
 OPEN_STATES = tuple(state for state in State if state not in FINAL_STATES)
-FAILURES = frozenset({State.FAILED, State.CANCELED})
+FAILURES = (State.FAILED, State.CANCELED)
 """What makes a graph a failure. A job skipped alone does not: a job that handles failures is
 skipped whenever there was none."""
 
@@ -85,8 +83,7 @@ async def watch(
         if targets.graph is not None:
             return await follow_graph(run, queue, targets.graph)
         title = counted(len(targets.jobs), "job")
-        total = await _follow(run, queue, targets, title)
-        return _verdict(set(total), FINAL_STATES - {State.FINISHED})
+        return _verdict(await _follow(run, queue, targets, title))
 
 
 async def finish(
@@ -105,14 +102,14 @@ async def finish(
     except TimeoutError:
         raise WaitTimeout(f"not all have ended within {timeout:g} s; they go on") from None
     run.output.ended(ended)
-    return _verdict({job.state for job in ended}, FINAL_STATES - {State.FINISHED})
+    return _verdict({job.state for job in ended})
 
 
 async def follow_graph(run: Invocation, queue: JobQueue, graph: GraphId) -> ExitCode:
     """Show the progress of a graph until it has ended."""
     status = await queue.graph(graph)
-    total = await _follow(run, queue, Targets(graph=graph), status.name or graph)
-    return _verdict(set(total), FAILURES)
+    await _follow(run, queue, Targets(graph=graph), status.name or graph)
+    return ExitCode.NOT_FINISHED if await _failures(queue, graph, 1) else ExitCode.OK
 
 
 async def _finish_graph(run: Invocation, queue: JobQueue, graph: GraphId) -> ExitCode:
@@ -121,13 +118,20 @@ async def _finish_graph(run: Invocation, queue: JobQueue, graph: GraphId) -> Exi
         if not page.jobs:
             break
         await queue.wait([job.id for job in page.jobs])
-    status = await queue.graph(graph)
-    states = {count.state for count in status.counts if count.jobs}
-    failed: Sequence[JobStatus] = ()
-    if State.FAILED in states:
-        failed = (await queue.list(graph=graph, states=[State.FAILED], limit=FAILED_SHOWN)).jobs
-    run.output.graph_ended(status, failed)
-    return _verdict(states, FAILURES)
+    failed = await _failures(queue, graph, FAILED_SHOWN)
+    run.output.graph_ended(await queue.graph(graph), failed)
+    return ExitCode.NOT_FINISHED if failed else ExitCode.OK
+
+
+async def _failures(queue: JobQueue, graph: GraphId, limit: int) -> list[JobStatus]:
+    """Return what makes a graph a failure: failed or canceled jobs that were not retried."""
+    found: list[JobStatus] = []
+    async for job in jobs_of_graph(queue, graph, states=FAILURES):
+        if job.retried_as is None:
+            found.append(job)
+        if len(found) == limit:
+            break
+    return found
 
 
 async def _follow(run: Invocation, queue: JobQueue, targets: Targets, title: str) -> set[State]:
@@ -155,8 +159,8 @@ async def _redraw(board: Board, tally: Tally) -> None:
         await asyncio.sleep(REDRAW)
 
 
-def _verdict(states: set[State], bad: frozenset[State]) -> ExitCode:
-    return ExitCode.NOT_FINISHED if states & bad else ExitCode.OK
+def _verdict(states: set[State]) -> ExitCode:
+    return ExitCode.OK if states <= {State.FINISHED} else ExitCode.NOT_FINISHED
 
 
 def _seconds(text: str | None) -> float | None:

@@ -217,24 +217,30 @@ class Channel:
         return answer.consumer_tag
 
     async def declare_private_queue(self, exchange: str, binding: str, max_length: int) -> str:
-        """Declare a queue that only this connection sees and that ends with it; return its name.
+        """Declare a queue for one consumer of this connection, to end with it; return its name.
 
         Beyond `max_length` messages the broker drops the oldest.
 
         Raises:
+            Unroutable: there is no such exchange (which ends the session).
             Unavailable: the broker did not make it.
         """
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": max_length}
         failure = f"the broker made no queue for exchange {exchange!r}"
         async with _as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
-            queue = await self.declaring.declare_queue(exclusive=True, arguments=arguments)
-            await queue.bind(exchange, binding)
+            queue = await self.declaring.declare_queue(
+                exclusive=True, auto_delete=True, arguments=arguments
+            )
+            try:
+                await queue.bind(exchange, binding)
+            except ChannelNotFoundEntity as error:
+                raise Unroutable(f"there is no exchange {exchange!r}") from error
         return queue.name
 
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
-        with suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(CALL_TIMEOUT):
+        with suppress(Unavailable):
+            async with _as_unavailable("not stopped"), asyncio.timeout(CALL_TIMEOUT):
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
@@ -253,8 +259,8 @@ class Channel:
         """Close it on purpose: the session goes on, unacknowledged messages are requeued."""
         self.declaring.close_callbacks.discard(self._on_closed)
         self.session.channels.discard(self)
-        with suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(CALL_TIMEOUT):
+        with suppress(Unavailable):
+            async with _as_unavailable("not closed"), asyncio.timeout(CALL_TIMEOUT):
                 await self.declaring.close()
 
     def _delivery(self, message: DeliveredMessage) -> Delivery:

@@ -93,10 +93,15 @@ class Publishing:
             args = await self._args(item)
             await self._outbox.publish_job(self._message(item, args, dependencies))
         except PointerError as error:
-            self.failed.append(_reference_failed(item, str(error)))
+            problem = f"its args could not be filled in: {error}"
+            self.failed.append(_failure(item, "invalid_reference", problem))
         except Unavailable as error:
             log.debug("job %s was not confirmed: %s", id_text(item.id), error)
             self.unconfirmed.add(item.key)
+        except Exception as error:
+            log.exception("job %s could not be made into a message", id_text(item.id))
+            problem = f"the scheduler could not make it into a message: {error}"
+            self.failed.append(_failure(item, "unpublishable", problem))
         else:
             self.confirmed.append((item.key, item.handover))
         finally:
@@ -151,7 +156,7 @@ def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
     return headers | {name: value for name, value in optional if value is not None}
 
 
-def _reference_failed(item: Handout, problem: str) -> Incoming:
-    error = Error(code="invalid_reference", message=f"its args could not be filled in: {problem}")
+def _failure(item: Handout, code: str, problem: str) -> Incoming:
     token = Token(item.id, item.handover, item.key)
-    return Incoming(token, Fail(item.handover, retry=False), error=error)
+    event = Fail(item.handover, retry=False)
+    return Incoming(token, event, error=Error(code=code, message=problem))

@@ -33,6 +33,7 @@ from scheduler.incoming import (
     read_dead,
     read_reports,
     read_request,
+    reply_address,
 )
 from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import Change, Effects, ReplyAddress
@@ -62,6 +63,8 @@ DATABASE_PAUSE = 2.0
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
+
+_OUR_FAULT = Unavailable("the scheduler failed at this request; its log says why")
 
 
 class Service:
@@ -392,8 +395,7 @@ class Service:
             await self._outbox.answer(*reply, "error", error_body(Unavailable(text)))
         except Exception:
             log.exception("request %s failed", request.operation)
-            problem = Unavailable("the scheduler failed at this request; its log says why")
-            await self._outbox.answer(*reply, "error", error_body(problem))
+            await self._outbox.answer(*reply, "error", error_body(_OUR_FAULT))
         else:
             await self._outbox.answer(*reply, "ok", answer)
 
@@ -413,6 +415,10 @@ class Service:
 
     async def _park_culprit(self, batch: Batch) -> None:
         log.exception("a message could not be folded; it is parked")
+        for delivery in batch.requests:
+            reply = reply_address(delivery)
+            if reply is not None:
+                await self._outbox.answer(*reply, "error", error_body(_OUR_FAULT))
         reason = "the scheduler failed at this message; its log says why"
         await self._settle(batch, [Parked(delivery, reason) for delivery in batch.deliveries])
 

@@ -64,7 +64,7 @@ def prepare(
         prepared = _only_what_is_new(transaction, job, extension, external)
         if prepared.dependencies or prepared.references:
             _refuse_handed_out(job, f"extend[{position}].job")
-            wanted = _open_parents(prepared.dependencies, plan, external)
+            wanted = _existing_parents(prepared.dependencies, plan, external)
             _refuse_cycle(transaction, job.facts.key, wanted, added)
         if prepared.references:
             _check_places(transaction, prepared, f"extend[{position}]")
@@ -174,20 +174,19 @@ def _added_children(plan: Plan, external: Mapping[bytes, LoadedJob]) -> dict[int
     added: dict[int, list[int]] = {}
     for extension in plan.extensions:
         child = external[extension.id].facts.key
-        for parent in _open_parents(extension.dependencies, plan, external):
+        for parent in _existing_parents(extension.dependencies, plan, external):
             added.setdefault(parent, []).append(child)
     return added
 
 
-def _open_parents(
+def _existing_parents(
     targets: Iterable[Target], plan: Plan, external: Mapping[bytes, LoadedJob]
 ) -> set[int]:
-    """Return the existing jobs, not ended, that these targets wait for.
+    """Return the existing jobs that these targets are or, through new jobs, depend on.
 
     New jobs can be reached only through this plan, so what they depend on stands in for them.
     """
-    facts = [external[identity].facts for identity in _reachable(targets, plan)]
-    return {fact.key for fact in facts if not fact.state.is_final}
+    return {external[identity].facts.key for identity in _reachable(targets, plan)}
 
 
 def _reachable(targets: Iterable[Target], plan: Plan) -> set[bytes]:

@@ -37,7 +37,7 @@ def retry(transaction: Transaction, request: Retry) -> Answer:
     """
     originals = _with_skipped(transaction, _roots(transaction, request))
     before = queries.retried_as(transaction.connection, originals)
-    fresh = [key for key in originals if key not in before]
+    fresh = [key for key in sorted(originals) if key not in before]
     copies = _Copying(transaction, fresh).store()
     settle(transaction)
     return Answer(

@@ -1,6 +1,6 @@
 """The end of a job told to its dependents: edges satisfied, jobs released or skipped, in turn.
 
-Bounded: a transaction follows at most `EDGE_BUDGET` edges. Ended jobs whose dependents were not
+Bounded: a transaction follows at most `max_edges_told` edges. Ended jobs whose dependents were not
 all told stand in the frontier, in the database, with the last child told; the next transactions
 go on from there, so a fan-out of 100,000 stalls nobody. Work is proportional to the edges of the
 jobs that ended, never to the size of a graph.
@@ -18,16 +18,15 @@ from scheduler.rules.lifecycle import Block, Satisfy
 from scheduler.store import jobs
 from scheduler.store.jobs import OpenEdge
 
-EDGE_BUDGET = 2_000
-"""Edges for each transaction: some 20 ms."""
-
 FRONTIER_BATCH = 500
 """Ended jobs taken up from the frontier in one transaction."""
 
 
-def settle(transaction: Transaction, budget: int = EDGE_BUDGET) -> None:
+def settle(transaction: Transaction, budget: int | None = None) -> None:
     """Tell the dependents of the jobs that this transaction ended, and theirs in turn."""
     transaction.flush()
+    if budget is None:
+        budget = transaction.limits.max_edges_told
     while transaction.ended:
         parents, transaction.ended = sorted(set(transaction.ended)), []
         if budget <= 0:
@@ -44,9 +43,10 @@ def settle(transaction: Transaction, budget: int = EDGE_BUDGET) -> None:
         transaction.flush()
 
 
-def settle_frontier(transaction: Transaction, budget: int = EDGE_BUDGET) -> None:
+def settle_frontier(transaction: Transaction) -> None:
     """Go on with jobs that ended in earlier transactions; sets ``effects.more`` if some remain."""
     connection = transaction.connection
+    budget = transaction.limits.max_edges_told
     frontier = jobs.load_frontier(connection, FRONTIER_BATCH)
     if not frontier:
         return

@@ -233,7 +233,9 @@ def begin(job: JobFacts, weighed: Weighed, now: int) -> JobFacts:
 
 def was_handed_out(job: JobFacts) -> bool:
     """Whether some worker may have seen it: then its dependencies can no longer change."""
-    return job.handover > 1 or job.dispatch is not Dispatch.NONE or job.state is State.RUNNING
+    if job.state in (State.WAITING, State.QUEUED):
+        return job.handover > 1 or job.dispatch is not Dispatch.NONE
+    return job.handover > 0
 
 
 def _fence(job: JobFacts, handover: int) -> Verdict | None:

@@ -21,12 +21,14 @@ Target = int | bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of a submit; see the settings of the same names."""
+    """Bounds of a submit, see the settings of the same names; and of one transaction."""
 
     max_args_bytes: int = 1 << 20
     max_result_bytes: int = 1 << 20
     max_jobs: int = 250_000
     max_dependencies: int = 250_000
+    max_edges_told: int = 2_000
+    """Edges that one transaction follows when jobs have ended: some 20 ms."""
 
 
 @dataclass(slots=True, kw_only=True)

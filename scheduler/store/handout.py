@@ -119,7 +119,7 @@ def enter_window(
     """
     entered: list[int] = []
     left: set[int] = set()
-    rows = connection.execute(_WINDOW, {"keys": key_list(queues)}).tuples().all()
+    rows = connection.execute(_WINDOW, {"keys": key_list(queues)}).all()
     for queue_key, handed_out in rows:
         room = min(window - handed_out, limit - len(entered))
         if window > handed_out and room < window - handed_out:
@@ -177,14 +177,14 @@ def dependency_ids(connection: Connection, children: Collection[int]) -> dict[in
     if children:
         for child, identity in connection.execute(
             _DEPENDENCY_IDS, {"children": key_list(children)}
-        ).tuples():
+        ):
             found.setdefault(child, []).append(identity)
     return found
 
 
 def referenced_values(connection: Connection, child: int) -> Sequence[tuple[str, bytes, str]]:
     """Return place, result and pointer of each result reference of a job."""
-    rows = connection.execute(_REFERENCED, {"child": child}).tuples().all()
+    rows = connection.execute(_REFERENCED, {"child": child}).all()
     return [(place, result, pointer) for place, result, pointer in rows]
 
 

@@ -150,17 +150,13 @@ def graph_key(connection: Connection, identity: bytes) -> int | None:
 def graph_status(connection: Connection, key: int) -> messages.GraphStatus:
     """Return how many jobs of a graph are in which state, by type."""
     row = connection.execute(select(graph).where(graph.c.key == key)).one()
-    counts = (
-        connection.execute(
-            select(queue.c.type, job.c.state, func.count(), func.max(job.c.finished_at))
-            .outerjoin_from(job, queue, queue.c.key == job.c.queue_key)
-            .where(job.c.graph_key == key)
-            .group_by(queue.c.type, job.c.state)
-            .order_by(func.min(job.c.key))
-        )
-        .tuples()
-        .all()
-    )
+    counts = connection.execute(
+        select(queue.c.type, job.c.state, func.count(), func.max(job.c.finished_at))
+        .outerjoin_from(job, queue, queue.c.key == job.c.queue_key)
+        .where(job.c.graph_key == key)
+        .group_by(queue.c.type, job.c.state)
+        .order_by(func.min(job.c.key))
+    ).all()
     is_over = all(State(state) in FINAL_STATES for _, state, _, _ in counts)
     last = max((finished for *_, finished in counts if finished is not None), default=None)
     return messages.GraphStatus(
@@ -187,7 +183,7 @@ def list_graphs(connection: Connection, limit: int, before: int | None) -> list[
 
 def job_counts(connection: Connection) -> dict[str, int]:
     """Return how many jobs are in each state; reads every row."""
-    rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state)).tuples()
+    rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state))
     counted: dict[str, int] = dict(iter(rows))
     return {state.value: counted.get(state.value, 0) for state in State}
 
@@ -204,13 +200,13 @@ def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
         select(queue.c.type, queue.c.channel, func.coalesce(in_line.c.jobs, 0), queue.c.handed_out)
         .outerjoin_from(queue, in_line, in_line.c.queue_key == queue.c.key)
         .order_by(queue.c.type, queue.c.channel)
-    ).tuples()
+    )
     return [tuple(row) for row in rows]
 
 
 def all_queues(connection: Connection) -> list[tuple[int, str, str]]:
     """Return key, type and channel of every job queue."""
-    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel)).tuples()
+    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
     return [tuple(row) for row in rows]
 
 
@@ -224,7 +220,7 @@ def open_dependencies(
         .where(edge.c.child_key == bindparam("child"), _parent.c.finished_at.is_(None))
         .order_by(edge.c.position)
     )
-    rows = connection.execute(statement.limit(limit), {"child": child}).tuples().all()
+    rows = connection.execute(statement.limit(limit), {"child": child}).all()
     count = len(rows)
     if count == limit:
         counting = select(func.count()).select_from(statement.order_by(None).subquery())
@@ -241,7 +237,7 @@ def _load_statuses(
     if detail.args:
         for status in found.values():
             status.args = msgspec.Raw(b"null")
-        for key, text in connection.execute(_ARGS, {"keys": key_list(keys)}).tuples():
+        for key, text in connection.execute(_ARGS, {"keys": key_list(keys)}):
             found[key].args = msgspec.Raw(text)
     if detail.dependencies:
         for status in found.values():
@@ -249,7 +245,7 @@ def _load_statuses(
         children = [key for key, status in found.items() if status.dependency_count]
         for child, identity, state, condition, _ in connection.execute(
             _DEPENDENCIES, {"children": key_list(children)}
-        ).tuples():
+        ):
             listed = found[child].dependencies
             if isinstance(listed, list):
                 listed.append(_dependency(identity, state, condition))

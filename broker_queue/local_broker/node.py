@@ -1,0 +1,268 @@
+"""A private RabbitMQ node from the installed server: own folder, own ports, no root.
+
+Nothing of the system's own node is touched or read: its configuration, data, cookie and epmd are
+others. The node listens on 127.0.0.1 only and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from broker_queue.errors import BrokerQueueError
+from broker_queue.local_broker.handshake import wait_until_it_answers
+
+SERVER_PATHS = (
+    Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),  # Debian; the one in /usr/sbin insists on a user
+    Path("/usr/local/sbin/rabbitmq-server"),
+    Path("/opt/homebrew/sbin/rabbitmq-server"),
+    Path("/opt/rabbitmq/sbin/rabbitmq-server"),
+)
+
+START_TIMEOUT = 90.0
+"""Seconds; a small machine under load takes some twenty."""
+
+STOP_TIMEOUT = 20.0
+
+CONFIGURATION = {
+    "raft.wal_max_size_bytes": "33554432",  # the default reserves half a gigabyte
+    "disk_free_limit.absolute": "50MB",
+    "vm_memory_high_watermark.relative": "0.5",
+    "log.file.level": "warning",
+    "log.console": "false",
+    "loopback_users.guest": "true",
+}
+
+ERLANG_ARGUMENTS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+"""Two schedulers that do not spin while idle: the node shares the machine with the work."""
+
+WATCH = """
+import os, signal, subprocess, sys, time
+parent, *command = sys.argv[1:]
+node = subprocess.Popen(command, start_new_session=True)
+signal.signal(signal.SIGTERM, lambda *_: node.terminate())
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+while node.poll() is None:
+    if os.getppid() != int(parent):
+        os.killpg(node.pid, signal.SIGKILL)
+        break
+    time.sleep(0.2)
+sys.exit(node.wait())
+"""
+"""A small process between us and the node: ends it when we are gone, even by SIGKILL."""
+
+
+class NodeError(BrokerQueueError):
+    """The private node did not start; the text has the end of its log."""
+
+
+def installed_server() -> Path | None:
+    """Return the path of the installed server's script, or None."""
+    found = next((path for path in SERVER_PATHS if path.exists()), None)
+    if found is None and (name := shutil.which("rabbitmq-server")) is not None:
+        found = Path(name)
+    return found
+
+
+class PrivateNode:
+    """A RabbitMQ node of our own.
+
+    Args:
+        folder: keeps its data; a temporary one, removed at the end, when left out.
+        management: with the management plugin, at `management_url`.
+        configuration: more lines of rabbitmq.conf.
+
+    Raises:
+        NodeError: no server is installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        management: bool = False,
+        configuration: Mapping[str, str] | None = None,
+    ) -> None:
+        server = installed_server()
+        if server is None:
+            raise NodeError("no rabbitmq-server is installed")
+        self._server = server
+        self._is_temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="broker-queue-rabbitmq-"))
+        self._management = management
+        self._configuration = CONFIGURATION | dict(configuration or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port, self._distribution_port, self._epmd_port, self._management_port = _free_ports(4)
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL."""
+        return f"amqp://guest:guest@127.0.0.1:{self._port}/"
+
+    @property
+    def management_url(self) -> str | None:
+        """The management page, if it was asked for; user and password are guest."""
+        return f"http://127.0.0.1:{self._management_port}/" if self._management else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the Erlang machine.
+
+        Raises:
+            NodeError: it does not run.
+        """
+        with suppress(OSError, ValueError):
+            return int((self.folder / "pid").read_text())
+        raise NodeError("the private node does not run")
+
+    def start(self) -> None:
+        """Start it and wait until it answers; on the same folder its queues are back.
+
+        Raises:
+            NodeError: it did not come up.
+        """
+        self._write_configuration()
+        (self.folder / "pid").unlink(missing_ok=True)
+        with (self.folder / "console.log").open("wb") as console:
+            self._process = subprocess.Popen(  # noqa: S603  # the installed server
+                [sys.executable, "-c", WATCH, str(os.getpid()), str(self._server)],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+            )
+        problem = wait_until_it_answers(self.url, START_TIMEOUT, lambda: self.is_running)
+        if problem is not None:
+            log = self.log_tail()
+            self.kill()
+            raise NodeError(f"the private RabbitMQ node did not start: {problem}\n{log}")
+
+    def stop(self) -> None:
+        """Stop it in order; what is durable stays in the folder."""
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process = process
+                self.kill()
+        self._stop_epmd()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        with suppress(NodeError, ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self._stop_epmd()
+
+    def restart(self) -> None:
+        """Stop it in order and start it again on the same data and ports."""
+        self.stop()
+        self.start()
+
+    def log_tail(self, lines: int = 20) -> str:
+        """Return the end of what it logged."""
+        texts = []
+        for path in (self.folder / "console.log", *sorted(self.folder.glob("log/*.log"))):
+            with suppress(OSError):
+                texts += path.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(texts[-lines:])
+
+    def __enter__(self) -> PrivateNode:
+        try:
+            self.start()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._is_temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_configuration(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = dict(self._configuration)
+        if self._management:
+            lines["management.tcp.ip"] = "127.0.0.1"
+            lines["management.tcp.port"] = str(self._management_port)
+        text = "".join(f"{key} = {value}\n" for key, value in lines.items())
+        (self.folder / "rabbitmq.conf").write_text(text)
+        plugins = "[rabbitmq_management]." if self._management else "[]."
+        (self.folder / "enabled_plugins").write_text(plugins + "\n")
+
+    def _environment(self) -> dict[str, str]:
+        folder = self.folder
+        return {
+            "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),  # the Erlang cookie is made there
+            "RABBITMQ_NODENAME": f"bq{self._port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "no-such-file"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "no-such-file.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP_BYTES": "0",
+        }
+
+    def _stop_epmd(self) -> None:
+        """Stop the name service that the node started: it outlives it."""
+        epmd = shutil.which("epmd")
+        if epmd is not None:
+            subprocess.run(  # noqa: S603  # Erlang's own
+                [epmd, "-port", str(self._epmd_port), "-kill"],
+                env=self._environment() | {"ERL_EPMD_RELAXED_COMMAND_CHECK": "true"},
+                capture_output=True,
+                check=False,
+                timeout=10,
+            )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all held at once so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,56 @@
+"""Fixtures of all tests: one broker for the whole run, a namespace and a scheduler for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from broker_queue.client import JobQueue
+from broker_queue.local_broker.finding import NoBroker, find_broker
+from tests.support.cleaning import delete_namespace
+from tests.support.schedulers import RunningScheduler
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """The URL of a real broker: the one in the environment, or one that is started."""
+    try:
+        with find_broker() as broker:
+            yield broker.url
+    except NoBroker as error:
+        pytest.exit(str(error), returncode=2)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where the test's scheduler keeps its state."""
+    return tmp_path / "scheduler.sqlite3"
+
+
+@pytest.fixture
+async def namespace(broker_url: str, database: Path) -> AsyncIterator[str]:
+    """A namespace that no other test uses; its queues are deleted afterwards."""
+    name = f"test-{uuid4().hex[:12]}"
+    yield name
+    await delete_namespace(broker_url, name, database)
+
+
+@pytest.fixture
+async def scheduler(
+    broker_url: str, namespace: str, database: Path
+) -> AsyncIterator[RunningScheduler]:
+    """A scheduler that runs, in a thread of this process."""
+    async with RunningScheduler(url=broker_url, namespace=namespace, database=database) as running:
+        yield running
+
+
+@pytest.fixture
+async def queue(
+    scheduler: RunningScheduler, broker_url: str, namespace: str
+) -> AsyncIterator[JobQueue]:
+    """A connected client of the test's scheduler."""
+    async with JobQueue(broker_url, namespace=namespace) as client:
+        yield client

@@ -1,0 +1,128 @@
+"""Schedulers for tests: in a thread (quick), or as a process (to be killed)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from broker_queue.client import JobQueue
+from broker_queue.errors import Unavailable
+from scheduler.service import Service
+from scheduler.settings import Settings
+
+START_TIMEOUT = 30.0
+
+
+class RunningScheduler:
+    """A scheduler with its own event loop in a thread, as good as a process for most tests.
+
+    Args:
+        url: of the broker.
+        namespace: of its queues.
+        database: path of its file.
+        settings: any others.
+    """
+
+    def __init__(self, *, url: str, namespace: str, database: Path, **settings: Any) -> None:
+        self.settings = Settings(url=url, namespace=namespace, database=str(database), **settings)
+        self._service: Service | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._thread.start()
+        await asyncio.to_thread(self._begun.wait, START_TIMEOUT)
+        await wait_until_it_answers(self.settings.url, self.settings.namespace)
+
+    async def stop(self) -> None:
+        """Stop it in order; raises what made it fail, if anything did."""
+        if self._loop is not None and self._service is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._service.stop)
+        await asyncio.to_thread(self._thread.join, START_TIMEOUT)
+        assert not self._thread.is_alive(), "the scheduler does not stop"
+        if self.error is not None:
+            raise self.error
+
+    async def __aenter__(self) -> RunningScheduler:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._service = Service(self.settings)
+            self._begun.set()
+            await self._service.run()
+
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # raised again where the test stops it
+            self.error = error
+
+
+class SchedulerProcess:
+    """A scheduler as its own process."""
+
+    def __init__(self, *, url: str, namespace: str, database: Path, **settings: Any) -> None:
+        given = {"url": url, "namespace": namespace, "database": database, **settings}
+        self._environment = os.environ | {
+            f"BROKER_QUEUE_{name.upper()}": str(value) for name, value in given.items()
+        }
+        self._url, self._namespace = url, namespace
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *, wait: bool = True) -> None:
+        """Start it and, with `wait`, wait until it answers."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "scheduler",
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        if wait:
+            await wait_until_it_answers(self._url, self._namespace)
+
+    async def kill(self) -> None:
+        """End it by SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.communicate()
+
+    async def terminate(self) -> tuple[int, str]:
+        """Stop it by SIGTERM; return its exit code and log."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.terminate()
+        _, log = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, log.decode()
+
+
+async def wait_until_it_answers(url: str, namespace: str) -> None:
+    """Return once a scheduler of this namespace answers."""
+    async with asyncio.timeout(START_TIMEOUT):
+        while True:
+            try:
+                async with JobQueue(url, namespace=namespace, timeout=2) as client:
+                    await client.workers()
+                return
+            except Unavailable:
+                await asyncio.sleep(0.02)

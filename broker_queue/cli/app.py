@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from broker_queue.cli.commands import changing, doctor, following, looking, processes, submitting
+from broker_queue.cli.commands import (
+    changing,
+    dev,
+    doctor,
+    following,
+    looking,
+    processes,
+    submitting,
+)
 from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import exit_code_table
 from broker_queue.cli.help_text import Group
@@ -43,7 +51,7 @@ def make_app() -> typer.Typer:
         add_completion=False,
     )
     app.callback(help=HELP)(_take_options)
-    for module in (submitting, looking, following, changing, processes, doctor):
+    for module in (submitting, looking, following, changing, dev, processes, doctor):
         module.register(app)
     return app
 

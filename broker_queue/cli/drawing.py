@@ -82,8 +82,9 @@ def tree(nodes: Sequence[Node], *, fold: bool = True) -> list[Row]:
 
 def tree_text(rows: Sequence[Row]) -> str:
     """Return the rows as plain text."""
-    lines = (f"{row.prefix}{row.node.label if row.node else ''}  {row.note}" for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    parts = ((row.node.label if row.node else "", row.note) for row in rows)
+    texts = ("  ".join(filter(None, part)) for part in parts)
+    return "\n".join(row.prefix + text for row, text in zip(rows, texts, strict=True))
 
 
 def dot(nodes: Sequence[Node], name: str) -> str:

@@ -7,10 +7,9 @@ clear line and an exit code.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +18,10 @@ import typer
 
 from broker_queue.cli.exit_codes import ExitCode, exit_code_for
 from broker_queue.cli.help_text import Command
-from broker_queue.cli.output import Format, JsonOutput, Output, QuietOutput
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
+    from broker_queue.cli.output import Format, Output
     from broker_queue.client import JobQueue
     from broker_queue.protocol.names import Names
 
@@ -155,6 +154,8 @@ class Invocation:
 
 def make_invocation(options: Options) -> Invocation:
     """Return the invocation for these options, the environment and the defaults."""
+    from broker_queue.cli.output import Format  # slow to import
+
     url, source = _first(
         (options.url, "from --url"),
         (os.environ.get(URL_VARIABLE), f"from {URL_VARIABLE}"),
@@ -175,6 +176,8 @@ def make_invocation(options: Options) -> Invocation:
 
 def make_output(kind: Format) -> Output:
     """Return the output of a format."""
+    from broker_queue.cli.output import Format, JsonOutput, QuietOutput  # slow to import
+
     if kind is Format.JSON:
         return JsonOutput()
     if kind is Format.QUIET:
@@ -234,12 +237,14 @@ def execute(function: Callable[..., Any], options: Options, arguments: dict[str,
     try:
         run = make_invocation(options)
     except BrokerQueueError as error:
-        make_output(Format.TABLE).error(error)
+        print(f"Error: {error}", file=sys.stderr)  # there is no output yet
         return exit_code_for(error)
     _configure_logging(run.debug)
     try:
         found = function(run, **arguments)
         if inspect.iscoroutine(found):
+            import asyncio  # slow to import, and --help needs none
+
             found = asyncio.run(found)
         return found if isinstance(found, ExitCode) else ExitCode.OK
     except KeyboardInterrupt:
@@ -258,6 +263,8 @@ def execute(function: Callable[..., Any], options: Options, arguments: dict[str,
 
 
 def _show_error(run: Invocation, error: BrokerQueueError) -> None:
+    import logging
+
     if run.debug:
         logging.getLogger(__name__).error("failed", exc_info=error)
     run.output.error(error)
@@ -266,6 +273,8 @@ def _show_error(run: Invocation, error: BrokerQueueError) -> None:
 
 
 def _configure_logging(debug: bool) -> None:
+    import logging
+
     level = logging.DEBUG if debug else logging.CRITICAL + 1
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 

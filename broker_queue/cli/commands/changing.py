@@ -9,7 +9,6 @@ import typer
 
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
-from broker_queue.cli.output import Format
 from broker_queue.cli.targets import find_targets
 from broker_queue.errors import Invalid
 
@@ -74,6 +73,8 @@ async def cancel(
 
 def _confirmed(run: Invocation, graph: GraphStatus) -> bool:
     """Ask on a terminal; a script that did not say ``--yes`` is told to."""
+    from broker_queue.cli.output import Format  # slow to import
+
     open_jobs = sum(count.jobs for count in graph.counts if not count.state.is_final)
     if run.format is not Format.TABLE or not sys.stdin.isatty():
         raise Invalid(f"this cancels {open_jobs:,} jobs; say --yes")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
-from importlib import metadata
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -130,6 +128,8 @@ def completion(
 
 def version(run: Invocation) -> None:
     """Show the versions of this program, its protocol and Python."""
+    import platform
+
     from broker_queue.protocol.names import PROTOCOL_VERSION
 
     run.output.facts(
@@ -143,6 +143,8 @@ def version(run: Invocation) -> None:
 
 def installed_version() -> str:
     """Return the version of this package."""
+    from importlib import metadata  # slow to import
+
     try:
         return metadata.version(PROGRAM)
     except metadata.PackageNotFoundError:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker_queue.cli.commands.following import finish, follow_graph
 from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
 from broker_queue.errors import ConfigurationError, Invalid
-from broker_queue.job import Condition, GraphId
+from broker_queue.job import Condition
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
@@ -116,6 +115,8 @@ async def enqueue(
         job = await queue.enqueue(job_type, body, edges, **given)
         remember(run.place, "job", job)
         if wait:
+            from broker_queue.cli.waiting import finish  # asyncio is slow to import
+
             return await finish(run, queue, Targets(jobs=(job,)), None)
     run.output.enqueued(job)
     return ExitCode.OK
@@ -196,10 +197,13 @@ async def submit(
     async with run.queue() as queue:
         answer = await queue.submit(graph)
         remember(run.place, "graph", graph.id)
-        if watch:
-            return await follow_graph(run, queue, graph.id)
-        if wait:
-            return await finish(run, queue, Targets(graph=GraphId(graph.id)), None)
+        if watch or wait:
+            from broker_queue.cli.waiting import finish, follow
+
+            targets = Targets(graph=graph.id)
+            if watch:
+                return await follow(run, queue, targets)
+            return await finish(run, queue, targets, None)
     run.output.submitted(answer)
     return ExitCode.OK
 

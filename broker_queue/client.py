@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from broker_queue.dequeue import Dequeuing
+from broker_queue.enqueuing import Enqueuing
 from broker_queue.errors import ConfigurationError, Unavailable
 from broker_queue.graph import (
     Dependable,
@@ -73,6 +74,7 @@ class JobQueue:
         url = url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
         self._timeout = timeout
         self._requests = Requests(url, names, name=name)
+        self._enqueuing = Enqueuing(self._requests, timeout)
         self._dequeuing = Dequeuing(self._requests, name, timeout)
 
     async def __aenter__(self) -> Self:
@@ -122,7 +124,7 @@ class JobQueue:
             Conflict: the id was used before, for another job.
         """
         job = new_job(type, args, dependencies=dependencies, **options)
-        await self._ask("submit", messages.Submit(jobs=[job]), messages.Submitted)
+        await self._enqueuing.enqueue(job)
         return JobId(job.id)
 
     async def submit(self, graph: Graph) -> messages.Submitted:

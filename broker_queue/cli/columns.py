@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2
+MIN_WIDTH, COMFORTABLE_WIDTH = 6, 16
+"""Of a flexible column: a cut name that says something, and one that other columns give way to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,23 @@ class Column:
         """Cells that the longest entry takes."""
         return max(cell_len(str(text)) for text in (self.title, *self.cells))
 
+    @property
+    def least_width(self) -> int:
+        """Cells that it should have, or else another column goes."""
+        return min(self.width, COMFORTABLE_WIDTH) if self.flexible else self.width
+
 
 def table(columns: Sequence[Column], width: int) -> Table:
     """Return a table of those columns that fit into `width`; flexible ones shrink after that."""
     shown = _fitting([column for column in columns if not column.is_empty], width)
     found = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bright_black")
-    for column in shown:
+    for column, size in zip(shown, _sizes(shown, width), strict=True):
         found.add_column(
             column.title.upper(),
             justify=column.justify,
             no_wrap=True,
             overflow="ellipsis",
-            min_width=None if column.flexible else column.width,
+            width=size,
         )
     for row in zip(*(column.cells for column in shown), strict=True):
         found.add_row(*row)
@@ -53,9 +60,28 @@ def table(columns: Sequence[Column], width: int) -> Table:
 
 def _fitting(columns: list[Column], width: int) -> list[Column]:
     shown = list(columns)
-    while sum(column.width + GAP for column in shown) - GAP > width:
+    while _total([column.least_width for column in shown]) > width:
         least = max(shown, key=lambda column: column.importance)
         if least.importance == 0:
             break
         shown.remove(least)
     return shown
+
+
+def _sizes(columns: Sequence[Column], width: int) -> list[int]:
+    """Return a width for each column; what is too much is taken from the widest flexible ones."""
+    sizes = [column.width for column in columns]
+    while _total(sizes) > width:
+        flexible = [
+            (size, index)
+            for index, size in enumerate(sizes)
+            if columns[index].flexible and size > MIN_WIDTH
+        ]
+        if not flexible:
+            break
+        sizes[max(flexible)[1]] -= 1
+    return sizes
+
+
+def _total(sizes: Sequence[int]) -> int:
+    return sum(sizes) + GAP * (len(sizes) - 1)

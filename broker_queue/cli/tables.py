@@ -246,13 +246,13 @@ def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
     return [
         Column("id", [job.id for job in jobs]),
         Column("state", [state_text(job.state) for job in jobs]),
-        Column("type", [job.type or "milestone" for job in jobs], flexible=True),
-        Column("name", [job.name or "" for job in jobs], 1, flexible=True),
-        Column("queued", [format_age(job.queued, now) for job in jobs], 2),
-        Column("ran", [ran_for(job, now) for job in jobs], 3, "right"),
-        Column("channel", [job.channel for job in jobs], 4),
-        Column("attempt", [_attempt(job) for job in jobs], 5, "right"),
-        Column("remark", [_remark(job) for job in jobs], 6),
+        Column("type", [job.type or "milestone" for job in jobs], 1, flexible=True),
+        Column("name", [job.name or "" for job in jobs], 2, flexible=True),
+        Column("queued", [format_age(job.queued, now) for job in jobs], 3),
+        Column("ran", [ran_for(job, now) for job in jobs], 4, "right"),
+        Column("channel", [job.channel for job in jobs], 5),
+        Column("attempt", [_attempt(job) for job in jobs], 6, "right"),
+        Column("remark", [_remark(job) for job in jobs], 7),
     ]
 
 

@@ -1,0 +1,143 @@
+"""What ``doctor`` makes of what it found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker_queue.cli.diagnosis import (
+    BrokerQueueState,
+    Facts,
+    Finding,
+    Verdict,
+    diagnose,
+    health,
+)
+from broker_queue.cli.exit_codes import ExitCode
+from broker_queue.protocol.messages import Info, QueueStatus, WorkerStatus
+from broker_queue.protocol.names import PROTOCOL_VERSION
+
+NOW = 1_770_000_000_000
+
+
+def facts(**changes: Any) -> Facts:
+    known: dict[str, Any] = {
+        "address": "amqp://guest@localhost:5672/",
+        "address_source": "the default",
+        "namespace": "bq",
+        "version": "1.0",
+        "now_ms": NOW,
+        "broker": "RabbitMQ 4.0.5",
+        "requests_queue": BrokerQueueState(0, 1),
+        "info": info(),
+        "workers": [worker()],
+    }
+    return Facts(**(known | changes))
+
+
+def info(**changes: Any) -> Info:
+    known: dict[str, Any] = {
+        "version": "1.0",
+        "protocol": PROTOCOL_VERSION,
+        "database": "bq.sqlite3",
+        "broker": "RabbitMQ 4.0.5",
+        "epoch": 1,
+        "since": NOW - 60_000,
+        "jobs": {},
+        "queues": [queue(consumers=1)],
+    }
+    return Info(**(known | changes))
+
+
+def queue(**changes: Any) -> QueueStatus:
+    known: dict[str, Any] = {
+        "queue": "bq.jobs.build",
+        "type": "build",
+        "channel": "",
+        "in_line": 2,
+        "handed_out": 1,
+        "messages": 1,
+        "consumers": 0,
+    }
+    return QueueStatus(**(known | changes))
+
+
+def worker(**changes: Any) -> WorkerStatus:
+    known: dict[str, Any] = {
+        "worker": "w1",
+        "types": ["build"],
+        "channels": [""],
+        "concurrency": 8,
+        "running": 3,
+        "host": "h",
+        "pid": 1,
+        "software": "s",
+        "since": NOW - 60_000,
+        "seen": NOW - 1_000,
+    }
+    return WorkerStatus(**(known | changes))
+
+
+def problems(found: Facts) -> list[Finding]:
+    return [finding for finding in diagnose(found) if finding.verdict is Verdict.PROBLEM]
+
+
+def test_all_is_well() -> None:
+    findings = diagnose(facts())
+    assert {finding.verdict for finding in findings} == {Verdict.GOOD}
+    assert health(findings) is ExitCode.OK
+
+
+def test_a_broker_that_does_not_answer_ends_the_examination() -> None:
+    findings = diagnose(facts(broker=None, broker_error="connection refused", info=None))
+    assert [finding.subject for finding in findings] == ["address", "broker"]
+    assert findings[1].text == "connection refused"
+    assert "--url" in findings[1].advice
+    assert health(findings) is ExitCode.UNAVAILABLE
+
+
+def test_an_old_broker_is_named() -> None:
+    (problem,) = problems(facts(broker="RabbitMQ 3.9.13"))
+    assert problem.text == "RabbitMQ 3.9.13 is too old"
+
+
+def test_three_ways_in_which_a_scheduler_is_missing_are_told_apart() -> None:
+    never = problems(facts(info=None, requests_queue=None))
+    stopped = problems(facts(info=None, requests_queue=BrokerQueueState(2, 0)))
+    silent = problems(
+        facts(info=None, info_error="no answer", requests_queue=BrokerQueueState(0, 1))
+    )
+    assert never[0].text == "none has run here: there is no queue bq.requests"
+    assert stopped[0].text == "not running; 2 requests left in bq.requests"
+    assert silent[0].text == "is connected and does not answer: no answer"
+    for found in (never, stopped, silent):
+        assert health(found) is ExitCode.UNAVAILABLE
+        assert found[0].advice
+
+
+def test_jobs_that_nobody_takes_are_a_problem_that_names_the_type() -> None:
+    (problem,) = problems(facts(info=info(queues=[queue(), queue(in_line=0, handed_out=0)])))
+    assert problem.text == "bq.jobs.build: 3 jobs are ready and no worker consumes"
+    assert problem.advice == "start a worker with the type build"
+    assert health([problem]) is ExitCode.UNHEALTHY
+    (problem,) = problems(facts(info=info(queues=[queue(in_line=0, channel="eu")])))
+    assert problem.text == "bq.jobs.build: 1 job is ready and no worker consumes"
+    assert problem.advice == "start a worker with the type build and the channel eu"
+
+
+def test_parked_messages_and_another_protocol_are_problems() -> None:
+    found = problems(facts(info=info(parked=1, protocol=PROTOCOL_VERSION + 1)))
+    assert [finding.subject for finding in found] == ["protocol", "parked"]
+    assert found[1].text.startswith("1 message in bq.parked")
+
+
+def test_silent_workers_and_other_versions_are_notes_only() -> None:
+    findings = diagnose(
+        facts(info=info(version="2.0"), workers=[worker(), worker(worker="w2", seen=NOW - 100_000)])
+    )
+    notes = [finding.text for finding in findings if finding.verdict is Verdict.NOTE]
+    assert notes == ["scheduler 2.0, this program 1.0", "w2 on h was last heard of 1 min ago"]
+    assert health(findings) is ExitCode.OK
+
+
+def test_no_worker_at_all_is_a_note() -> None:
+    assert health(diagnose(facts(workers=[]))) is ExitCode.OK

@@ -107,6 +107,7 @@ class Invocation:
     Attributes:
         url: of the broker, with its password.
         url_source: where the URL came from, in words.
+        given: the shared options as they stood on the command line itself.
     """
 
     url: str
@@ -116,6 +117,7 @@ class Invocation:
     format: Format
     debug: bool
     output: Output
+    given: Options
 
     @property
     def place(self) -> str:
@@ -171,6 +173,7 @@ def make_invocation(options: Options) -> Invocation:
         format=kind,
         debug=options.debug,
         output=make_output(kind),
+        given=options,
     )
 
 

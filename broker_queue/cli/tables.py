@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from broker_queue.cli.columns import Column, table
@@ -62,9 +63,9 @@ class TableOutput:
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
         now = self._clock()
         if len(jobs) == 1:
-            self._out.print(job_page(jobs[0], now))
+            self._show(job_page(jobs[0], now))
         else:
-            self._out.print(table(_job_columns(jobs, now), self._out.width))
+            self._show(table(_job_columns(jobs, now), self._out.width))
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
@@ -73,7 +74,7 @@ class TableOutput:
         if not page.jobs:
             self.note("No jobs.")
             return
-        self._out.print(table(_job_columns(page.jobs, self._clock()), self._out.width))
+        self._show(table(_job_columns(page.jobs, self._clock()), self._out.width))
         if page.next is not None:
             self.note("There are more: --limit N or --all.")
 
@@ -98,7 +99,7 @@ class TableOutput:
             Column("retried as", list(copies.values())),
         ]
         if copies:
-            self._out.print(table(columns, self._out.width))
+            self._show(table(columns, self._out.width))
         else:
             self.note("Nothing to retry: no job of these failed, was skipped or was canceled.")
 
@@ -117,7 +118,7 @@ class TableOutput:
             Column("took", [_took(graph) for graph in page.graphs], 4, "right"),
             Column("states", [counts_text(count) for count in counts], 5),
         ]
-        self._out.print(table(columns, self._out.width))
+        self._show(table(columns, self._out.width))
         if page.next is not None:
             self.note("There are more: --limit N.")
 
@@ -133,7 +134,7 @@ class TableOutput:
         now = self._clock()
         self._graph_head(graph, now)
         if failed:
-            self._out.print(table(_job_columns(failed, now), self._out.width))
+            self._show(table(_job_columns(failed, now), self._out.width))
 
     def _graph_head(self, graph: messages.GraphStatus, now: datetime) -> None:
         head = Text.assemble((graph.name or "graph", "bold"), "  ", graph.id)
@@ -167,7 +168,7 @@ class TableOutput:
             Column("seen", [_age(worker.seen, now) for worker in workers], 1),
             Column("software", [worker.software for worker in workers], 5),
         ]
-        self._out.print(table(columns, self._out.width))
+        self._show(table(columns, self._out.width))
 
     def findings(self, findings: Sequence[Finding]) -> None:
         width = max((len(finding.subject) for finding in findings), default=0)
@@ -194,6 +195,17 @@ class TableOutput:
 
     def error(self, error: BrokerQueueError) -> None:
         self._err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+
+    def _show(self, renderable: RenderableType) -> None:
+        """Print without the blanks that rich fills every line with: they spoil what is copied."""
+        found: list[Segment] = []
+        for line in self._out.render_lines(renderable, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+            found += [*line, Segment.line()]
+        self._out.print(Segments(found), soft_wrap=True, end="")
 
     def _line(self, text: str) -> None:
         self._out.print(Text(text), soft_wrap=True)

@@ -17,9 +17,31 @@ OWN_OPTIONS = ("scheduler",)
 def test_all_commands_are_there(command_line: CommandLine) -> None:
     found = command_line("--help")
     assert found.code == 0
-    assert sorted(
-        ["cancel", "completion", "dev", "doctor", "enqueue", "explain", "graph", "graphs", "list", "retry", "scheduler", "status", "submit", "version", "wait", "watch", "worker", "workers"]
-    ) == COMMANDS
+    assert (
+        sorted(
+            [
+                "cancel",
+                "completion",
+                "dev",
+                "doctor",
+                "enqueue",
+                "explain",
+                "graph",
+                "graphs",
+                "list",
+                "retry",
+                "scheduler",
+                "status",
+                "submit",
+                "version",
+                "wait",
+                "watch",
+                "worker",
+                "workers",
+            ]
+        )
+        == COMMANDS
+    )
     for name in COMMANDS:
         assert f"\n  {name} " in found.out
 

@@ -58,8 +58,8 @@ def dev(
     """
     from broker_queue.local_broker.finding import find_broker  # starts processes: only here
 
-    if run.url_source == "from --url":
-        os.environ[URL_VARIABLE] = run.url
+    if run.given.url:
+        os.environ[URL_VARIABLE] = run.given.url
     folder = _prepare(folder)
     signal.signal(signal.SIGTERM, _interrupt)
     data = folder / "rabbitmq"

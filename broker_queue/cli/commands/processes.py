@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from broker_queue.cli.help_text import Command
 from broker_queue.cli.invocation import Invocation, Options, command
-from broker_queue.errors import ConfigurationError
+from broker_queue.errors import BrokerQueueError, ConfigurationError
 
 PANEL = "Processes"
+PACKAGE = Path(__file__).parents[2]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,5 +66,43 @@ def worker(
 
     The module is looked for in this folder first. Running jobs are finished before it stops.
     """
-    _ = run, target, concurrency, name, reload, Path, Any
-    raise ConfigurationError("not there yet")
+    from broker_queue.loading import load_worker, run_with_reload  # slow to import
+
+    _log_for_people(run.debug)
+    options = {
+        "url": run.given.url,
+        "namespace": run.given.namespace,
+        "concurrency": concurrency,
+        "name": name,
+    }
+    if reload:
+        run_with_reload(target, [Path.cwd()], options)
+        return
+    try:
+        found = load_worker(target, options)
+    except BrokerQueueError:
+        raise
+    except Exception as error:  # in the user's module: the place is what they need
+        print(_own_frames(error), file=sys.stderr)
+        module = target.partition(":")[0]
+        raise ConfigurationError(f"importing {module} failed: {error}") from None
+    found.run_forever()
+
+
+def _own_frames(error: Exception) -> str:
+    """Return the traceback without the frames of this package and of Python's import machinery."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<frozen importlib", str(PACKAGE)))
+        and Path(frame.filename) != Path(importlib.__file__ or "")
+    ]
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    return "".join(lines).rstrip()
+
+
+def _log_for_people(debug: bool) -> None:
+    level = logging.DEBUG if debug else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", force=True)
+    for library in ("aio_pika", "aiormq"):  # what they log of lost connections is logged by us
+        logging.getLogger(library).setLevel(logging.DEBUG if debug else logging.CRITICAL)

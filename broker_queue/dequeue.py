@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 10.0
 """Seconds in which a client that closes hands everything back; later the broker does it."""
 
+GOODBYE_TIMEOUT = 2.0
+"""Seconds; without a scheduler there is no list to be taken off."""
+
 PAUSE = 0.5
 """Seconds before a dequeue whose connection was lost begins again."""
 
@@ -142,8 +145,9 @@ class Dequeuing:
 
     async def _greet(self, hello: messages.Hello) -> messages.Welcome:
         """Make sure that the queues exist, and be listed among the workers."""
+        welcome = await self._requests.ask("hello", hello, messages.Welcome, timeout=self._timeout)
         self._last_hello = hello
-        return await self._requests.ask("hello", hello, messages.Welcome, timeout=self._timeout)
+        return welcome
 
     async def _take(self, hello: messages.Hello, welcome: messages.Welcome) -> _Held:
         session = await self._requests.session(self._timeout)
@@ -237,9 +241,11 @@ class Dequeuing:
         """Be listed among the workers no more."""
         if self._last_hello is not None:
             goodbye = structs.replace(self._last_hello, stopping=True)
-            with suppress(Unavailable):
-                await self._requests.announce("hello", goodbye, timeout=CLOSE_TIMEOUT)
             self._last_hello = None
+            with suppress(Unavailable):
+                await self._requests.ask(
+                    "hello", goodbye, messages.Welcome, timeout=GOODBYE_TIMEOUT
+                )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` to its end, whatever becomes of the task that wants it done."""

@@ -208,21 +208,6 @@ class Requests:
         """
         await self._publish(self._report_message(kind, token, body), timeout)
 
-    async def announce(self, operation: str, body: Message, *, timeout: float) -> None:
-        """Send a request whose answer nobody wants; return once the broker has confirmed it.
-
-        Raises:
-            Unavailable: it was not confirmed.
-        """
-        message = Outgoing(
-            exchange=self.names.requests,
-            routing_key=REQUESTS_KEY,
-            body=encode(body),
-            type=operation,
-            persistent=False,
-        )
-        await self._publish(message, timeout)
-
     async def exchange(
         self, message: Outgoing, *, timeout: float | None, repeat: bool = True
     ) -> Answer:

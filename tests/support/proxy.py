@@ -1,0 +1,70 @@
+"""A TCP proxy before the broker, to cut connections without touching the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from yarl import URL
+
+
+class Proxy:
+    """Forwards to the broker until it is told to cut.
+
+    Args:
+        url: of the broker.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._target = URL(url)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the broker through this proxy."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(self._target.with_host(host).with_port(port))
+
+    def cut(self) -> None:
+        """Break every connection as a failing network does; new ones are forwarded again."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._target.host or "", self._target.port or 5672
+        there, onward = await asyncio.open_connection(host, port)
+        for source, sink in ((reader, onward), (there, writer)):
+            self._writers.add(sink)
+            task = asyncio.create_task(self._forward(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(1 << 16):
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+            self._writers.discard(sink)

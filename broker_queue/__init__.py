@@ -25,8 +25,10 @@ from broker_queue.graph import Edge, Graph, JobHandle, ResultReference
 from broker_queue.job import Condition, JobId, State
 from broker_queue.protocol.codec import RawJson
 from broker_queue.protocol.messages import Backoff
+from broker_queue.running import Job
 from broker_queue.status import JobStatus
 from broker_queue.taking import DequeuedJob
+from broker_queue.worker import Worker
 
 __all__ = [
     "Backoff",
@@ -40,6 +42,7 @@ __all__ = [
     "Edge",
     "Graph",
     "Invalid",
+    "Job",
     "JobError",
     "JobHandle",
     "JobId",
@@ -55,4 +58,5 @@ __all__ = [
     "State",
     "TooLarge",
     "Unavailable",
+    "Worker",
 ]

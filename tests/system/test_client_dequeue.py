@@ -21,9 +21,7 @@ from broker_queue.connection import Outgoing
 from broker_queue.graph import new_job_id
 from broker_queue.protocol.names import Names
 from tests.support.proxy import Proxy
-
-SOON = 20.0
-"""Seconds that suffice on a slow machine for what takes milliseconds."""
+from tests.support.waiting import PATIENCE, until
 
 AT_ONCE = 0.3
 """Seconds after which nothing comes any more."""
@@ -38,18 +36,20 @@ async def other(queue: JobQueue, broker_url: str, namespace: str) -> AsyncIterat
 
 async def until_a_dequeue_waits(queue: JobQueue) -> None:
     """Return once a dequeue has said which types it wants."""
-    async with asyncio.timeout(SOON):
-        while not await queue.workers():
-            pass
+
+    async def is_listed() -> bool:
+        return bool(await queue.workers())
+
+    await until(is_listed)
 
 
 async def test_a_dequeued_job_comes_with_all_that_it_needs(queue: JobQueue) -> None:
     first = await queue.enqueue("fetch", name="first")
-    await queue.finish_job(await queue.dequeue("fetch", timeout=SOON))
+    await queue.finish_job(await queue.dequeue("fetch", timeout=PATIENCE))
     args = RawJson(b'{"big": 123456789012345678901234567890, "float": 1.0}')
     second = await queue.enqueue("fetch", args, [first], name="second", max_attempts=3, timeout=60)
 
-    job = await queue.dequeue(["fetch"], timeout=SOON)
+    job = await queue.dequeue(["fetch"], timeout=PATIENCE)
 
     assert job.id == second
     assert job.type == "fetch"
@@ -64,7 +64,7 @@ async def test_dependencies_are_complete_however_many_there_are(queue: JobQueue)
     many = [await queue.enqueue(None) for _ in range(40)]
     await queue.enqueue("fan-in", None, many)
 
-    job = await queue.dequeue("fan-in", timeout=SOON)
+    job = await queue.dequeue("fan-in", timeout=PATIENCE)
 
     assert list(job.dependencies) == many
 
@@ -73,7 +73,7 @@ async def test_a_finished_job_has_the_result_byte_for_byte(queue: JobQueue) -> N
     job = await queue.enqueue("compute")
     result = RawJson(b'{"n" : 10000000000000000000000000, "f": 2.50}')
 
-    await queue.finish_job(await queue.dequeue("compute", timeout=SOON), result)
+    await queue.finish_job(await queue.dequeue("compute", timeout=PATIENCE), result)
 
     status = await queue.job_status(job)
     assert status.state is State.FINISHED
@@ -84,7 +84,7 @@ async def test_a_finished_job_has_the_result_byte_for_byte(queue: JobQueue) -> N
 
 async def test_a_job_can_be_finished_by_its_id(queue: JobQueue) -> None:
     job = await queue.enqueue("compute")
-    assert (await queue.dequeue("compute", timeout=SOON)).id == job
+    assert (await queue.dequeue("compute", timeout=PATIENCE)).id == job
 
     await queue.finish_job(job, [1])
 
@@ -97,7 +97,7 @@ async def test_a_dequeue_that_waits_gets_a_job_that_comes_later(queue: JobQueue)
 
     job = await queue.enqueue("late")
 
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         assert (await waiting).id == job
 
 
@@ -107,7 +107,7 @@ async def test_jobs_of_other_types_that_came_along_are_free_again(
     types = ["a", "b", "c"]
     jobs = {await queue.enqueue(name) for name in types}
 
-    taken = [await client.dequeue(types, timeout=SOON) for client in (queue, other, queue)]
+    taken = [await client.dequeue(types, timeout=PATIENCE) for client in (queue, other, queue)]
 
     assert {job.id for job in taken} == jobs
     assert {job.attempt for job in taken} == {1}
@@ -116,7 +116,7 @@ async def test_jobs_of_other_types_that_came_along_are_free_again(
 async def test_dequeues_at_the_same_time_get_different_jobs(queue: JobQueue) -> None:
     jobs = {await queue.enqueue("many") for _ in range(5)}
 
-    taken = await asyncio.gather(*(queue.dequeue("many", timeout=SOON) for _ in range(5)))
+    taken = await asyncio.gather(*(queue.dequeue("many", timeout=PATIENCE) for _ in range(5)))
 
     assert {job.id for job in taken} == jobs
     for job in taken:
@@ -128,7 +128,7 @@ async def test_a_dequeue_takes_from_the_channels_that_it_names(queue: JobQueue) 
     with pytest.raises(TimeoutError, match="no job of type report came within"):
         await queue.dequeue("report", timeout=AT_ONCE)
 
-    job = await queue.dequeue("report", channels=["", "acme"], timeout=SOON)
+    job = await queue.dequeue("report", channels=["", "acme"], timeout=PATIENCE)
 
     assert job.channel == "acme"
 
@@ -138,7 +138,7 @@ async def test_a_dequeue_that_timed_out_holds_no_job_back(queue: JobQueue, other
         await queue.dequeue("build", timeout=AT_ONCE)
     job = await queue.enqueue("build")
 
-    assert (await other.dequeue("build", timeout=SOON)).id == job
+    assert (await other.dequeue("build", timeout=PATIENCE)).id == job
 
 
 @pytest.mark.parametrize("milliseconds", range(2, 40, 4))
@@ -149,7 +149,7 @@ async def test_whenever_a_dequeue_gives_up_its_job_is_free(
     try:
         taken = await queue.dequeue("build", timeout=milliseconds / 1000)
     except TimeoutError:
-        taken = await other.dequeue("build", timeout=SOON)
+        taken = await other.dequeue("build", timeout=PATIENCE)
         await other.finish_job(taken)
     else:
         await queue.finish_job(taken)
@@ -166,7 +166,7 @@ async def test_a_canceled_dequeue_leaves_nothing_behind(queue: JobQueue, other: 
         await waiting
     job = await queue.enqueue("build")
 
-    assert (await other.dequeue("build", timeout=SOON)).id == job
+    assert (await other.dequeue("build", timeout=PATIENCE)).id == job
 
 
 async def test_a_job_canceled_in_the_queue_is_never_dequeued(queue: JobQueue) -> None:
@@ -174,14 +174,14 @@ async def test_a_job_canceled_in_the_queue_is_never_dequeued(queue: JobQueue) ->
     await queue.cancel_job(canceled)
     following = await queue.enqueue("build")
 
-    assert (await queue.dequeue("build", timeout=SOON)).id == following
+    assert (await queue.dequeue("build", timeout=PATIENCE)).id == following
     with pytest.raises(Canceled):
         await queue.finish_job(canceled)
 
 
 async def test_the_result_of_a_canceled_job_is_discarded(queue: JobQueue) -> None:
     await queue.enqueue("build")
-    job = await queue.dequeue("build", timeout=SOON)
+    job = await queue.dequeue("build", timeout=PATIENCE)
     await queue.cancel_job(job, reason="not wanted")
 
     with pytest.raises(Canceled, match="discarded"):
@@ -194,7 +194,7 @@ async def test_the_result_of_a_canceled_job_is_discarded(queue: JobQueue) -> Non
 
 async def test_a_job_is_finished_once(queue: JobQueue) -> None:
     await queue.enqueue("build")
-    job = await queue.dequeue("build", timeout=SOON)
+    job = await queue.dequeue("build", timeout=PATIENCE)
     await queue.finish_job(job, 1)
 
     with pytest.raises(NotRunning):
@@ -213,14 +213,14 @@ async def test_a_job_that_was_not_dequeued_here_cannot_be_finished(
     job = await queue.enqueue("build")
     with pytest.raises(NotRunning, match="is queued; only the client that dequeued it"):
         await queue.finish_job(job)
-    await other.dequeue("build", timeout=SOON)
+    await other.dequeue("build", timeout=PATIENCE)
     with pytest.raises(NotRunning, match="is running, on worker other-"):
         await queue.finish_job(job)
 
 
 async def test_a_result_that_is_no_json_leaves_the_job_at_hand(queue: JobQueue) -> None:
     await queue.enqueue("build")
-    job = await queue.dequeue("build", timeout=SOON)
+    job = await queue.dequeue("build", timeout=PATIENCE)
     with pytest.raises(Invalid, match="result does not serialise"):
         await queue.finish_job(job, object())
 
@@ -231,7 +231,7 @@ async def test_a_result_that_is_no_json_leaves_the_job_at_hand(queue: JobQueue) 
 
 async def test_a_result_over_the_limit_fails_the_job_and_says_so(queue: JobQueue) -> None:
     await queue.enqueue("build")
-    job = await queue.dequeue("build", timeout=SOON)
+    job = await queue.dequeue("build", timeout=PATIENCE)
 
     with pytest.raises(Invalid, match="the limit is"):
         await queue.finish_job(job, "x" * (1 << 20))
@@ -241,8 +241,8 @@ async def test_a_result_over_the_limit_fails_the_job_and_says_so(queue: JobQueue
 
 async def test_a_failed_attempt_is_followed_by_the_next(queue: JobQueue) -> None:
     await queue.enqueue("flaky", max_attempts=3)
-    await queue.fail_job(await queue.dequeue("flaky", timeout=SOON), "no luck")
-    job = await queue.dequeue("flaky", timeout=SOON)
+    await queue.fail_job(await queue.dequeue("flaky", timeout=PATIENCE), "no luck")
+    job = await queue.dequeue("flaky", timeout=PATIENCE)
     assert job.attempt == 2
 
     await queue.fail_job(job, "no sense in trying", code="hopeless", retry=False)
@@ -258,9 +258,9 @@ async def test_a_client_that_closes_hands_back_what_it_holds(
 ) -> None:
     job = await queue.enqueue("build")
     async with JobQueue(broker_url, namespace=namespace, name="closing") as closing:
-        await closing.dequeue("build", timeout=SOON)
+        await closing.dequeue("build", timeout=PATIENCE)
 
-    taken = await queue.dequeue("build", timeout=SOON)
+    taken = await queue.dequeue("build", timeout=PATIENCE)
 
     assert (taken.id, taken.attempt) == (job, 1)
     assert not any(worker.worker.startswith("closing") for worker in await queue.workers())
@@ -276,7 +276,7 @@ async def test_a_client_that_closes_ends_its_dequeues(
         await waiting
     job = await queue.enqueue("build")
 
-    assert (await queue.dequeue("build", timeout=SOON)).id == job
+    assert (await queue.dequeue("build", timeout=PATIENCE)).id == job
 
 
 async def test_a_job_whose_client_was_cut_off_goes_to_another(
@@ -284,10 +284,10 @@ async def test_a_job_whose_client_was_cut_off_goes_to_another(
 ) -> None:
     job = await queue.enqueue("build")
     async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
-        await cut.dequeue("build", timeout=SOON)
+        await cut.dequeue("build", timeout=PATIENCE)
         proxy.cut()
 
-        assert (await queue.dequeue("build", timeout=SOON)).id == job
+        assert (await queue.dequeue("build", timeout=PATIENCE)).id == job
 
 
 async def test_a_client_that_was_cut_off_can_still_finish_its_job(
@@ -295,7 +295,7 @@ async def test_a_client_that_was_cut_off_can_still_finish_its_job(
 ) -> None:
     await queue.enqueue("build")
     async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
-        job = await cut.dequeue("build", timeout=SOON)
+        job = await cut.dequeue("build", timeout=PATIENCE)
         proxy.cut()
         await cut.finish_job(job, "done")
 
@@ -313,7 +313,7 @@ async def test_a_dequeue_goes_on_after_a_lost_connection(
         proxy.cut()
         job = await queue.enqueue("build")
 
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(PATIENCE):
             assert (await waiting).id == job
 
 
@@ -322,7 +322,7 @@ async def test_a_message_that_is_no_job_stops_nobody(
 ) -> None:
     with pytest.raises(TimeoutError):
         await queue.dequeue("build", timeout=AT_ONCE)  # from here on there is a queue
-    channel = await (await queue._requests.session(SOON)).open_channel()
+    channel = await (await queue._requests.session(PATIENCE)).open_channel()
     for properties in ({}, {"type": "build", "message_id": "x", "correlation_id": "y"}):
         message = Outgoing(
             exchange=Names(namespace).jobs, routing_key="build", body=b"not a job", **properties
@@ -331,7 +331,7 @@ async def test_a_message_that_is_no_job_stops_nobody(
     job = await queue.enqueue("build")
 
     async with JobQueue(broker_url, namespace=namespace, timeout=1) as client:
-        assert (await client.dequeue("build", timeout=SOON)).id == job
+        assert (await client.dequeue("build", timeout=PATIENCE)).id == job
 
 
 @pytest.mark.parametrize("types", [[], ["no spaces allowed"]])

@@ -1,0 +1,139 @@
+"""One delivery from start to acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from broker_queue.connection import Delivery
+from broker_queue.errors import Unavailable
+from broker_queue.handler import Handler
+from broker_queue.protocol.messages import Released, Started, encode
+from broker_queue.reporting import Report, Reporting
+from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt
+
+log = logging.getLogger(__name__)
+
+STARTED_AFTER = 0.05
+"""Seconds after which a job that still runs is reported as started; a shorter one needs one
+report only."""
+
+
+class Execution:
+    """Runs one job for the holder of one token.
+
+    Args:
+        delivery: its message; a redelivery replaces it.
+        handler: of its type.
+        worker: name of the worker.
+        reporting: where reports go.
+        max_result: bytes.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        handler: Handler,
+        worker: str,
+        reporting: Reporting,
+        *,
+        max_result: int,
+    ) -> None:
+        self.delivery = delivery
+        self.token = delivery.correlation_id or ""
+        self._handler = handler
+        self._worker = worker
+        self._reporting = reporting
+        self._max_result = max_result
+        self._stopped_because: str | None = None
+        self._started_at: int | None = None
+        self._started_report: Report | None = None
+        self._progress: bytes | None = None
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._progress_at = 0.0
+        self._attempt: asyncio.Task[Outcome] | None = None
+        self._job: Job | None = None
+
+    async def run(self) -> None:
+        """Run the job, report, and acknowledge once the report is confirmed."""
+        loop = asyncio.get_running_loop()
+        self._job = Job(self.delivery, self._note_progress)
+        self._started_at = time.time_ns() // 1_000_000
+        timer = loop.call_later(STARTED_AFTER, self._report_started)
+        self._attempt = asyncio.create_task(
+            attempt(self._handler, self._job, self._max_result), name=f"job {self._job.id}"
+        )
+        try:
+            outcome = await self._outcome(self._attempt)
+        finally:
+            timer.cancel()
+            if self._progress_timer is not None:
+                self._progress_timer.cancel()
+        self._log(outcome)
+        started = self._started_at if self._started_report is None else None
+        report = self._reporting.send(self.token, outcome.kind, outcome.body, started)
+        await report.confirmed
+        with suppress(Unavailable):  # it comes again, and is known to be done
+            await self.delivery.acknowledge()
+
+    def stop(self, reason: str) -> None:
+        """Stop the attempt: cancel a coroutine, tell a plain function; it is handed back."""
+        if self._stopped_because is None and self._attempt is not None:
+            self._stopped_because = reason
+            if self._job is not None:
+                self._job.stop()
+            self._attempt.cancel()
+
+    async def _outcome(self, running: asyncio.Task[Outcome]) -> Outcome:
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if self._stopped_because is None:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    running.cancel()
+                    raise
+                return _released("the job canceled itself")
+            return _released(self._stopped_because)
+
+    def _report_started(self) -> None:
+        if self._started_report is not None:
+            return
+        body = encode(Started(worker=self._worker))
+        self._started_report = self._reporting.send(self.token, "started", body)
+
+    def _note_progress(self, body: bytes) -> None:
+        """Send the last word of each `PROGRESS_PAUSE`."""
+        if self._attempt is None or self._attempt.done():
+            return
+        self._progress = body
+        if self._progress_timer is None:
+            wait = max(0.0, self._progress_at + PROGRESS_PAUSE - time.monotonic())
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(wait, self._send_progress)
+
+    def _send_progress(self) -> None:
+        self._progress_timer = None
+        if self._progress is not None:
+            if self._started_report is None:
+                self._report_started()  # who tells of progress has started
+            self._progress_at = time.monotonic()
+            self._reporting.send(self.token, "progress", self._progress)
+            self._progress = None
+
+    def _log(self, outcome: Outcome) -> None:
+        if self._job is not None and outcome.kind == "failed":
+            log.warning(
+                "%s %s failed at attempt %d of %d: %s",
+                self._job.type,
+                self._job.id,
+                self._job.attempt,
+                self._job.max_attempts,
+                outcome.body[:300].decode(errors="replace"),
+            )
+
+
+def _released(reason: str) -> Outcome:
+    return Outcome("released", encode(Released(reason=reason)))

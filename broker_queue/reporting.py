@@ -1,0 +1,136 @@
+"""A worker's reports: many small ones in one message, each confirmed before its job is settled.
+
+Nothing waits to fill a message: what is there when the one before has been written goes out
+together. A report whose confirm is lost is published again; the scheduler folds it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from broker_queue.errors import Unavailable
+from broker_queue.protocol import names as words
+from broker_queue.protocol.messages import BatchItem, encode
+from broker_queue.requests import Requests
+
+log = logging.getLogger(__name__)
+
+BATCH_ITEMS = 200
+BATCH_BYTES = 512 << 10
+BATCHES_AT_ONCE = 4
+PAUSE = 0.5
+"""Seconds before a report that was not confirmed is published again."""
+
+IN_A_BATCH = frozenset({"finished", "failed", "started", "progress", "released"})
+
+
+class Report(NamedTuple):
+    """A report about the holder of a token. `started` is milliseconds since the epoch."""
+
+    token: str
+    kind: str
+    body: bytes
+    started: int | None
+    confirmed: asyncio.Future[None]
+
+
+class Reporting:
+    """Publishes reports until it is closed."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._waiting: deque[Report] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = asyncio.create_task(self._run(), name="reports")
+
+    def send(self, token: str, kind: str, body: bytes, started: int | None = None) -> Report:
+        """Publish a report soon; await its ``confirmed`` before the job is acknowledged."""
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        report = Report(token, kind, body, started, confirmed)
+        self._waiting.append(report)
+        self._arrived.set()
+        return report
+
+    async def close(self) -> None:
+        """Stop; what was not confirmed is delivered to another worker by the broker."""
+        self._running.cancel()
+        for task in self._tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._running
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._room.acquire()
+            self._arrived.clear()
+            reports = self._take()
+            if self._waiting:
+                self._arrived.set()
+            if not reports:
+                self._room.release()
+                continue
+            task = asyncio.create_task(self._publish(reports))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _take(self) -> list[Report]:
+        taken: list[Report] = []
+        size = 0
+        while self._waiting and len(taken) < BATCH_ITEMS:
+            report = self._waiting[0]
+            size += len(report.body) + 150
+            alone = report.kind not in IN_A_BATCH
+            if taken and (alone or size > BATCH_BYTES):
+                break
+            taken.append(self._waiting.popleft())
+            if alone:
+                break
+        return taken
+
+    async def _publish(self, reports: list[Report]) -> None:
+        try:
+            while not await self._confirmed(reports):  # noqa: ASYNC110  # no event says when
+                await asyncio.sleep(PAUSE)
+            for report in reports:
+                if not report.confirmed.done():
+                    report.confirmed.set_result(None)
+        finally:
+            self._room.release()
+
+    async def _confirmed(self, reports: list[Report]) -> bool:
+        try:
+            if len(reports) == 1:
+                report = reports[0]
+                headers = {} if report.started is None else {words.HEADER_STARTED: report.started}
+                await self._requests.tell(
+                    report.kind, report.token, report.body, timeout=30.0, headers=headers
+                )
+            else:
+                await self._requests.tell("batch", "", _batch(reports), timeout=30.0)
+        except Unavailable as error:
+            log.debug("%d reports were not confirmed: %s", len(reports), error)
+            return False
+        return True
+
+
+def _batch(reports: list[Report]) -> bytes:
+    return encode(
+        [
+            BatchItem(
+                token=report.token,
+                type=report.kind,  # type: ignore[arg-type]  # one of IN_A_BATCH
+                started=report.started,
+                body=Raw(report.body),
+            )
+            for report in reports
+        ]
+    )

@@ -1,0 +1,255 @@
+"""One delivered job while it runs: what its function is given, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import UNSET, Raw
+
+from broker_queue.connection import Delivery
+from broker_queue.errors import Canceled, Invalid, JobError
+from broker_queue.graph import Dependable, Graph, JobHandle, ResultReference
+from broker_queue.handler import Handler
+from broker_queue.job import GraphId, JobId
+from broker_queue.protocol import messages
+from broker_queue.protocol import names as words
+from broker_queue.protocol.codec import RawJson, to_json
+
+TRACEBACK_BYTES = 8_000
+"""The end of a traceback, which names the place, is kept."""
+
+PROGRESS_PAUSE = 0.2
+"""Seconds between two progress reports of one job; the last word wins."""
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt: a report's type and body."""
+
+    kind: str
+    body: bytes
+
+
+class _Done:
+    """What `Job.progress` returns, so that it may be awaited or not."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+class Job:
+    """The job that a function works on.
+
+    Attributes:
+        id: its id; the same at every attempt, so it serves as a key for idempotent effects.
+        attempt: number of this attempt, from 1.
+        raw_args: JSON text of the args.
+        dependencies: ids of the jobs it depended on; empty when there are very many.
+        timeout: seconds that this attempt may take, or None.
+    """
+
+    def __init__(self, delivery: Delivery, report_progress: Callable[[bytes], None]) -> None:
+        headers = delivery.headers
+        graph = headers.get(words.HEADER_GRAPH)
+        self.id = JobId(delivery.message_id or "")
+        self.type = delivery.type or ""
+        self.name: str | None = headers.get(words.HEADER_NAME)
+        self.channel: str = headers.get(words.HEADER_CHANNEL, "")
+        self.graph = None if graph is None else GraphId(graph)
+        self.attempt: int = headers.get(words.HEADER_ATTEMPT, 1)
+        self.max_attempts: int = headers.get(words.HEADER_MAX_ATTEMPTS, 1)
+        self.timeout: float | None = headers.get(words.HEADER_TIMEOUT)
+        self.dependencies = tuple(
+            JobId(job) for job in headers.get(words.HEADER_DEPENDENCIES) or ()
+        )
+        self.raw_args = RawJson(delivery.body)
+        self._report_progress = report_progress
+        self._loop = asyncio.get_running_loop()
+        self._canceled = threading.Event()
+        self._grown = Graph()
+
+    @property
+    def result(self) -> ResultReference:
+        """This job's own result, for the args of jobs that it adds."""
+        return ResultReference(self.id)
+
+    @property
+    def canceled(self) -> bool:
+        """Whether this attempt should stop: canceled, over its time, or the worker stops.
+
+        A coroutine is stopped by itself; a plain function looks here now and then.
+        """
+        return self._canceled.is_set()
+
+    def raise_if_canceled(self) -> None:
+        """Stop a plain function whose work nobody wants any more.
+
+        Raises:
+            Canceled: it should stop.
+        """
+        if self.canceled:
+            raise Canceled("this attempt was stopped")
+
+    def progress(
+        self, fraction: float | None = None, message: str | None = None, data: Any = None
+    ) -> Awaitable[None]:
+        """Say how far it is; with or without ``await``, from coroutines and from threads.
+
+        Args:
+            fraction: 0 to 1.
+            message: for people, at most 1,000 characters.
+            data: anything that serialises to JSON.
+
+        Raises:
+            Invalid: `data` has no JSON form.
+        """
+        body = messages.encode(
+            messages.Progress(
+                fraction=None if fraction is None else min(max(float(fraction), 0.0), 1.0),
+                message=None if message is None else message[:1_000],
+                data=UNSET if data is None else Raw(to_json(data, "data")),
+            )
+        )
+        self._loop.call_soon_threadsafe(self._report_progress, body)
+        return _Done()
+
+    def add(
+        self,
+        type: str,  # noqa: A002  # the protocol's word
+        args: Any = None,
+        *,
+        dependencies: Iterable[Dependable] = (),
+        **options: Any,
+    ) -> JobHandle:
+        """Enqueue a job together with this one's result: both happen, or neither.
+
+        Takes what `Graph.add` takes. The new job belongs to this job's graph.
+        """
+        return self._grown.add(type, args, dependencies=dependencies, **options)
+
+    def milestone(
+        self, dependencies: Iterable[Dependable], *, name: str | None = None
+    ) -> JobHandle:
+        """Add a milestone together with this job's result, see `Graph.milestone`."""
+        return self._grown.milestone(dependencies, name=name)
+
+    def extend(
+        self,
+        job: JobHandle | JobId | str,
+        dependencies: Iterable[Dependable] = (),
+        references: Mapping[str, ResultReference] | None = None,
+    ) -> None:
+        """Let a job that waits wait for more, together with this job's result.
+
+        See `Graph.extend`. A job that depends on this one is sure to be waiting still.
+        """
+        self._grown.extend(job, dependencies, references)
+
+    def finished(self, result: bytes) -> Outcome:
+        """Return the report of a result and of the jobs that were added."""
+        grown = self._grown
+        if not grown.jobs and not grown.extensions:
+            return Outcome("finished", result)
+        submit = grown.to_message()
+        body = messages.FinishedWithJobs(result=Raw(result), jobs=submit.jobs, extend=submit.extend)
+        return Outcome("finished_with_jobs", messages.encode(body))
+
+    def stop(self) -> None:
+        """Tell a plain function to stop."""
+        self._canceled.set()
+
+
+async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
+    """Run one attempt and return what to report; only cancellation is raised."""
+    try:
+        keywords = handler.read(bytes(job.raw_args), job)
+        async with asyncio.timeout(job.timeout):
+            call = (
+                handler.function(**keywords)
+                if handler.is_async
+                else in_thread(handler.function, keywords)
+            )
+            result = await call
+        text = handler.write(result)
+        if len(text) > max_result:
+            raise JobError(
+                f"the result has {len(text)} bytes, the limit is {max_result}; "
+                "return a URL or key to large data instead of the data",
+                code="invalid_result",
+                retry=False,
+            )
+        return job.finished(text)
+    except TimeoutError as error:
+        job.stop()
+        if job.timeout is None:
+            return failed(error)
+        return failed(JobError(f"ran longer than its {job.timeout:g} s", code="timeout"))
+    except Exception as error:  # whatever a job function raises is this job's failure
+        return failed(error)
+
+
+async def in_thread(function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
+    """Run a plain function in a thread of its own and return its result.
+
+    Whoever is canceled here leaves the thread behind: Python cannot stop it. The thread does not
+    keep the process alive.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(function, **keywords)
+        except StopIteration as error:  # a future does not take it
+            failure = RuntimeError(f"StopIteration: {error}")
+        except BaseException as error:  # carried over to the waiting coroutine
+            failure = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name=f"job {function.__name__}", daemon=True).start()
+    return await done
+
+
+def failed(error: BaseException) -> Outcome:
+    """Return the report of a failure."""
+    if isinstance(error, JobError):
+        details = UNSET if error.details is None else _details(error.details)
+        body = messages.Failed(
+            code=error.code[:200],
+            message=error.message[:20_000],
+            details=details,
+            retry=error.retry,
+            delay=None if error.delay is None else error.delay.total_seconds(),
+        )
+        return Outcome("failed", messages.encode(body))
+    lines = "".join(traceback.format_exception(error))[-TRACEBACK_BYTES:]
+    body = messages.Failed(
+        code=type(error).__name__[:200],
+        message=(str(error) or type(error).__name__)[:20_000],
+        details=_details({"traceback": lines}),
+    )
+    return Outcome("failed", messages.encode(body))
+
+
+def _details(value: Any) -> Raw:
+    try:
+        return Raw(to_json(value, "details"))
+    except Invalid as error:
+        return Raw(to_json({"problem": error.message, "repr": repr(value)[:1_000]}))

@@ -1,0 +1,391 @@
+"""`Worker`: takes jobs, runs their functions, reports, acknowledges.
+
+Publishing and consuming have connections of their own: the broker may block one that publishes. A
+job is acknowledged only after its report was confirmed. When a connection is lost, running jobs go
+on; their messages come again and are attached to the runs that go on, not run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from broker_queue.connection import CALL_TIMEOUT, Channel, Connection, Delivery, Session
+from broker_queue.errors import ConfigurationError, Invalid, Unavailable
+from broker_queue.execution import Execution
+from broker_queue.handler import Handler, JobFunction
+from broker_queue.protocol.codec import decode
+from broker_queue.protocol.messages import CancelControl, Hello, Released, Welcome, encode
+from broker_queue.protocol.names import TYPE_PATTERN, Names, routing_key
+from broker_queue.reporting import Reporting
+from broker_queue.requests import Requests
+
+log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=JobFunction)
+
+REMEMBERED = 100_000
+"""Canceled and reported tokens that a worker remembers; the oldest are forgotten."""
+
+HELLO_TIMEOUT = 10.0
+STOP_TIMEOUT = 10.0
+"""Seconds that stopped jobs have to clean up, and their hand-backs to be confirmed."""
+
+DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
+
+
+class Worker:
+    """Runs jobs of the types that functions are registered for.
+
+    Args:
+        url: of the broker; else ``BROKER_QUEUE_URL``, else a local RabbitMQ.
+        namespace: of the scheduler; else ``BROKER_QUEUE_NAMESPACE``, else ``bq``.
+        channels: whose jobs it takes; the empty name is the channel of jobs without one.
+        concurrency: jobs that run at once; as many of each type are held at most.
+        name: unique; shown in ``workers`` and with each job that it runs.
+        grace: how long running jobs may go on after `stop`.
+        max_result_bytes: longest result; the scheduler's setting of that name is the last word.
+
+    Raises:
+        ConfigurationError: the namespace cannot work.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        channels: Sequence[str] = ("",),
+        concurrency: int = 8,
+        name: str | None = None,
+        grace: timedelta = timedelta(seconds=30),
+        max_result_bytes: int = 1 << 20,
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency is {concurrency}; a worker runs at least 1 job")
+        self.url = url
+        self.namespace = namespace
+        self.channels = list(channels)
+        self.concurrency = concurrency
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self.grace = grace
+        self._max_result = max_result_bytes
+        self._handlers: dict[str, Handler] = {}
+        self._executions: dict[str, Execution] = {}
+        self._held: dict[asyncio.Task[None], None] = {}
+        self._canceled: OrderedDict[str, None] = OrderedDict()
+        self._reported: OrderedDict[str, None] = OrderedDict()
+        self._consumers: list[tuple[Channel, str]] = []
+        self._stop_requested = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    @property
+    def types(self) -> list[str]:
+        """The job types that it has functions for."""
+        return list(self._handlers)
+
+    def job(self, type: str | None = None) -> Callable[[F], F]:  # noqa: A002  # the protocol's word
+        """Register a function for the jobs of a type; its own name when left out.
+
+        See `Handler` for what its parameters may be.
+
+        Raises:
+            ConfigurationError: the type's name is not allowed, or has a function already.
+        """
+
+        def register(function: F) -> F:
+            self.register(type or function.__name__, function)
+            return function
+
+        return register
+
+    def register(self, type: str, function: JobFunction) -> None:  # noqa: A002  # the protocol's word
+        """Register a function for the jobs of a type.
+
+        Raises:
+            ConfigurationError: the type's name is not allowed, or has a function already.
+        """
+        if not re.fullmatch(TYPE_PATTERN.strip("^$"), type):
+            raise ConfigurationError(f"job type {type!r} does not match {TYPE_PATTERN}")
+        if type in self._handlers:
+            raise ConfigurationError(
+                f"job type {type!r} has a function already: {self._handlers[type].name}()"
+            )
+        self._handlers[type] = Handler(function)
+
+    def run_forever(self) -> None:
+        """Run until SIGTERM or SIGINT, then stop in order; a second signal stops at once."""
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._run_until_signal())
+
+    def stop(self) -> None:
+        """Take no more jobs, let those that run finish within `grace`, hand back the rest."""
+        if self._stop_requested.is_set():
+            self._stop_now.set()
+        self._stop_requested.set()
+
+    async def run(self) -> None:
+        """Take and run jobs until `stop` is called.
+
+        Raises:
+            ConfigurationError: no function is registered, or the URL cannot work.
+        """
+        if not self._handlers:
+            raise ConfigurationError(
+                "no job function is registered; decorate one with @worker.job()"
+            )
+        url = self.url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
+        namespace = self.namespace or os.environ.get("BROKER_QUEUE_NAMESPACE") or "bq"
+        try:
+            self._names = Names(namespace)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        self._stop_requested.clear()
+        self._stop_now.clear()
+        self._slots = asyncio.Semaphore(self.concurrency)
+        self._requests = Requests(url, self._names, name=f"worker {self.name}, publishing")
+        self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
+        if not await self._connect():
+            return
+        self._reporting = Reporting(self._requests)
+        await self._consuming.start()
+        greeting = asyncio.create_task(self._keep_greeting(), name="hello")
+        try:
+            await self._stop_requested.wait()
+            await self._drain()
+        finally:
+            greeting.cancel()
+            await self._consuming.close()
+            await self._reporting.close()
+            await self._requests.close()
+
+    async def _run_until_signal(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        await self.run()
+
+    async def _connect(self) -> bool:
+        """Connect for publishing, however long it takes; False if stopped before."""
+        pause = 0.5
+        while not self._stop_requested.is_set():
+            try:
+                await self._requests.connect(CALL_TIMEOUT)
+            except Unavailable as error:
+                log.warning("%s; trying again in %.1f s", error, pause)
+                await self._pause(pause)
+                pause = min(pause * 2, 10.0)
+            else:
+                return True
+        return False
+
+    async def _set_up(self, session: Session) -> None:
+        """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
+        self._consumers.clear()
+        keys = [routing_key(kind, channel) for kind, channel in self._queues()]
+        control = await session.open_channel(confirms=False)
+        queue = await control.declaring.declare_queue(
+            self._names.worker_queue(self.name), exclusive=True, timeout=CALL_TIMEOUT
+        )
+        welcome = await self._greet_until_answered(session)
+        if welcome is None:
+            return
+        for key in (*keys, f"worker.{self.name}"):
+            await queue.bind(self._names.control, key, timeout=CALL_TIMEOUT)
+        await control.consume(queue.name, self._on_control, prefetch=0, no_ack=True)
+        welcome = await self._greet_until_answered(session)
+        if welcome is None:
+            return
+        self._cancel(welcome.canceled)
+        taking = await session.open_channel(confirms=False)
+        for name in welcome.queues:
+            tag = await taking.consume(name, self._on_delivery, prefetch=self.concurrency)
+            self._consumers.append((taking, tag))
+        log.info("worker %s takes jobs of %s", self.name, ", ".join(self.types))
+
+    def _queues(self) -> list[tuple[str, str]]:
+        return [(kind, channel) for kind in self._handlers for channel in self.channels]
+
+    async def _greet_until_answered(self, session: Session) -> Welcome | None:
+        """Return the scheduler's answer; None if the session is lost, or the worker stops, before."""
+        said = False
+        while not session.lost.done() and not self._stop_requested.is_set():
+            try:
+                return await self._greet()
+            except Unavailable as error:
+                if not said:
+                    log.warning("%s; the worker goes on asking", error)
+                    said = True
+                await self._pause(1.0)
+        return None
+
+    async def _greet(self, *, stopping: bool = False) -> Welcome:
+        hello = Hello(
+            worker=self.name,
+            types=self.types,
+            channels=self.channels,
+            concurrency=self.concurrency,
+            running=len(self._executions),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            software=f"broker-queue {version('broker-queue')} (Python)",
+            stopping=stopping,
+        )
+        return await self._requests.ask("hello", hello, Welcome, timeout=HELLO_TIMEOUT)
+
+    async def _keep_greeting(self) -> None:
+        pause = 5.0
+        while True:
+            await self._pause(pause)
+            with suppress(Unavailable):
+                welcome = await self._greet()
+                self._cancel(welcome.canceled)
+                pause = welcome.hello_interval
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop_requested.wait()
+
+    def _on_control(self, delivery: Delivery) -> None:
+        if delivery.type == "cancel":
+            try:
+                self._cancel(decode(delivery.body, CancelControl).tokens)
+            except Invalid as error:
+                log.warning("a control message does not keep the protocol: %s", error)
+
+    def _cancel(self, tokens: Sequence[str]) -> None:
+        for token in tokens:
+            _remember(self._canceled, token)
+            if token in self._executions:
+                self._executions[token].stop("canceled")
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._take(delivery))
+        self._held[task] = None
+        task.add_done_callback(self._taken)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._held.pop(task, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a delivery failed in the worker", exc_info=task.exception())
+
+    async def _take(self, delivery: Delivery) -> None:
+        token = delivery.correlation_id
+        if not token or not delivery.message_id:
+            log.warning("a message in the queue of %s is no job; rejected", delivery.routing_key)
+            with suppress(Unavailable):
+                await delivery.reject()
+            return
+        if token in self._reported:
+            with suppress(Unavailable):
+                await delivery.acknowledge()
+            return
+        if token in self._executions:
+            self._executions[token].delivery = delivery
+            return
+        await self._wait_for_slot(delivery, token)
+
+    async def _wait_for_slot(self, delivery: Delivery, token: str) -> None:
+        stopping = asyncio.ensure_future(self._stop_requested.wait())
+        slot = asyncio.ensure_future(self._slots.acquire())
+        either: set[asyncio.Future[Any]] = {stopping, slot}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not slot.done():
+            slot.cancel()
+            await self._hand_back(delivery, token, "the worker stops")
+            return
+        try:
+            await self._decide(delivery, token)
+        finally:
+            self._slots.release()
+
+    async def _decide(self, delivery: Delivery, token: str) -> None:
+        """Run a delivery that has a slot, unless something happened while it waited for it."""
+        if delivery.channel.session.lost.done():
+            return  # the broker delivers it again, perhaps to another worker
+        if self._stop_requested.is_set():
+            await self._hand_back(delivery, token, "the worker stops")
+        elif token in self._canceled:
+            await self._hand_back(delivery, token, "canceled")
+        elif token in self._executions:
+            self._executions[token].delivery = delivery
+        elif token in self._reported:
+            with suppress(Unavailable):
+                await delivery.acknowledge()
+        else:
+            await self._execute(delivery, token)
+
+    async def _execute(self, delivery: Delivery, token: str) -> None:
+        handler = self._handlers.get(delivery.type or "")
+        if handler is None:
+            await self._hand_back(delivery, token, f"no function for type {delivery.type!r}")
+            return
+        execution = Execution(
+            delivery, handler, self.name, self._reporting, max_result=self._max_result
+        )
+        self._executions[token] = execution
+        try:
+            await execution.run()
+            _remember(self._reported, token)
+        finally:
+            del self._executions[token]
+
+    async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
+        report = self._reporting.send(token, "released", encode(Released(reason=reason)))
+        await report.confirmed
+        _remember(self._reported, token)
+        with suppress(Unavailable):
+            await delivery.acknowledge()
+
+    async def _drain(self) -> None:
+        """Stop consuming, finish what runs within the grace time, hand back the rest."""
+        log.info("worker %s stops; %d jobs run", self.name, len(self._executions))
+        for channel, tag in self._consumers:
+            await channel.stop_consuming(tag)
+        await self._settle(self.grace.total_seconds())
+        for execution in list(self._executions.values()):
+            execution.stop("the worker stops")
+        await self._settle(STOP_TIMEOUT)
+        with suppress(Unavailable):
+            await self._greet(stopping=True)
+
+    async def _settle(self, seconds: float) -> None:
+        """Wait until nothing is held, at most this long, or until the second signal."""
+        if not self._held:
+            return
+        now = asyncio.create_task(self._stop_now.wait())
+        done = asyncio.gather(*self._held, return_exceptions=True)
+        either: set[asyncio.Future[Any]] = {now, done}
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        self._stop_now.clear()
+        if not done.done():
+            done.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+
+def _remember(tokens: OrderedDict[str, None], token: str) -> None:
+    tokens[token] = None
+    if len(tokens) > REMEMBERED:
+        tokens.popitem(last=False)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, where it is installed: a quarter less processor time for each message."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

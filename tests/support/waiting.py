@@ -1,0 +1,17 @@
+"""Waiting for conditions; one factor scales every patience."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", "1"))
+PATIENCE = 20.0 * TIMEOUT_FACTOR
+
+
+async def until(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
+    """Return once the condition holds; fail after `patience` seconds."""
+    async with asyncio.timeout(patience):
+        while not await condition():
+            await asyncio.sleep(0.01)

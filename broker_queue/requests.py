@@ -200,13 +200,23 @@ class Requests:
         found = await self.exchange(message, timeout=timeout, repeat=repeat)
         return found.type, _read(found.body, ReportAnswer, kind), found.was_repeated
 
-    async def tell(self, kind: str, token: str, body: bytes, *, timeout: float) -> None:
+    async def tell(
+        self,
+        kind: str,
+        token: str,
+        body: bytes,
+        *,
+        timeout: float,
+        headers: dict[str, Any] | None = None,
+    ) -> None:
         """Send a report that asks for no answer; return once the broker has confirmed it.
 
         Raises:
             Unavailable: it was not confirmed.
         """
-        await self._publish(self._report_message(kind, token, body), timeout)
+        message = self._report_message(kind, token, body)
+        message.headers = headers or {}
+        await self._publish(message, timeout)
 
     async def exchange(
         self, message: Outgoing, *, timeout: float | None, repeat: bool = True
@@ -246,7 +256,7 @@ class Requests:
             routing_key=REPORTS_KEY,
             body=body,
             type=kind,
-            correlation_id=token,
+            correlation_id=token or None,
         )
 
     async def _publish(self, message: Outgoing, timeout: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -323,10 +324,10 @@ async def test_a_message_that_is_no_job_stops_nobody(
     with pytest.raises(TimeoutError):
         await queue.dequeue("build", timeout=AT_ONCE)  # from here on there is a queue
     channel = await (await queue._requests.session(PATIENCE)).open_channel()
-    for properties in ({}, {"type": "build", "message_id": "x", "correlation_id": "y"}):
-        message = Outgoing(
-            exchange=Names(namespace).jobs, routing_key="build", body=b"not a job", **properties
-        )
+    exchange = Names(namespace).jobs
+    nothing = Outgoing(exchange=exchange, routing_key="build", body=b"not a job")
+    forged = replace(nothing, type="build", message_id="x", correlation_id="y")
+    for message in (nothing, forged):
         await channel.publish(message)
     job = await queue.enqueue("build")
 

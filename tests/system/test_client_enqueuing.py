@@ -45,7 +45,7 @@ async def test_enqueues_at_the_same_time_share_a_request(
 ) -> None:
     async with JobQueue(broker_url, namespace=namespace) as queue:
         enqueuing = [asyncio.create_task(queue.enqueue("a", number)) for number in range(1_000)]
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 1_000:
             sizes.append(len((await answer_submit(fake)).jobs))
         ids = await asyncio.gather(*enqueuing)
@@ -70,7 +70,7 @@ async def test_long_args_do_not_make_a_request_too_long(
     text = "x" * (1 << 20)
     async with JobQueue(broker_url, namespace=namespace) as queue:
         enqueuing = [asyncio.create_task(queue.enqueue("a", text)) for _ in range(10)]
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 10:
             sizes.append(len((await answer_submit(fake)).jobs))
         await asyncio.gather(*enqueuing)

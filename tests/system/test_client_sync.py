@@ -1,0 +1,134 @@
+"""The blocking client: the same calls, documentation and errors as the asyncio one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from broker_queue import Graph, JobQueue, NotExist, State, Unavailable, sync
+from broker_queue.graph import new_job_id
+from tests.support.schedulers import RunningScheduler
+from tests.support.waiting import PATIENCE, until
+
+METHODS = sorted(name for name in vars(JobQueue) if not name.startswith("_"))
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    assert sorted(name for name in vars(sync.JobQueue) if not name.startswith("_")) == METHODS
+
+
+@pytest.mark.parametrize("name", [*METHODS, "__init__"])
+def test_a_method_takes_the_same_parameters_and_says_the_same(name: str) -> None:
+    there, here = getattr(JobQueue, name), getattr(sync.JobQueue, name)
+    assert inspect.signature(here).parameters == inspect.signature(there).parameters
+    assert inspect.getdoc(here) == inspect.getdoc(there)
+    if name not in ("watch", "__init__"):
+        assert (
+            inspect.signature(here).return_annotation == inspect.signature(there).return_annotation
+        )
+
+
+def test_both_clients_document_their_settings_alike() -> None:
+    def settings(cls: type) -> str:
+        return (inspect.getdoc(cls) or "").partition("Args:")[2]
+
+    assert settings(sync.JobQueue) == settings(JobQueue)
+
+
+async def test_a_script_goes_from_enqueue_to_result(
+    scheduler: RunningScheduler, broker_url: str, namespace: str
+) -> None:
+    def script() -> list[str]:
+        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+            graph = Graph()
+            first = graph.add("a", {"x": 1})
+            graph.add("b", {"of": first.result["y"]})
+            queue.submit(graph)
+            states = []
+            for event in queue.watch(graph=graph):
+                states.append(event.state.value)
+                if event.state is State.QUEUED:
+                    job = queue.dequeue(event.type or "", timeout=PATIENCE)
+                    queue.finish_job(job, {"y": job.args})
+            assert queue.result(graph.jobs[1]) == {"y": {"of": {"x": 1}}}
+            assert [status.state for status in queue.wait(graph)] == [State.FINISHED] * 2
+            return states
+
+    states = await asyncio.to_thread(script)
+
+    assert states == ["queued", "waiting", "running", "finished", "queued", "running", "finished"]
+
+
+async def test_errors_are_raised_where_the_call_was_made(
+    scheduler: RunningScheduler, broker_url: str, namespace: str
+) -> None:
+    def script() -> None:
+        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+            with pytest.raises(NotExist):
+                queue.job_status(new_job_id())
+            with pytest.raises(TimeoutError):
+                queue.wait(queue.enqueue("a"), timeout=0)
+            with pytest.raises(NotExist):
+                list(queue.watch(new_job_id()))
+
+    await asyncio.to_thread(script)
+
+
+async def test_many_threads_share_one_client(
+    scheduler: RunningScheduler, broker_url: str, namespace: str
+) -> None:
+    def script() -> None:
+        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+            with ThreadPoolExecutor(8) as pool:
+                jobs = list(pool.map(lambda number: queue.enqueue("a", number), range(100)))
+            args = [status.args for status in queue.job_statuses(jobs, args=True)]
+            assert args == list(range(100))
+
+    await asyncio.to_thread(script)
+
+
+INTERRUPTED = """
+import sys
+from broker_queue.sync import JobQueue
+with JobQueue(sys.argv[1], namespace=sys.argv[2]) as queue:
+    try:
+        queue.dequeue("a")
+    except KeyboardInterrupt:
+        print("interrupted", len(queue.list().jobs))
+"""
+
+
+async def test_an_interrupted_dequeue_holds_no_job_back(
+    queue: JobQueue, broker_url: str, namespace: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", INTERRUPTED, broker_url, namespace, stdout=asyncio.subprocess.PIPE
+    )
+
+    async def waits() -> bool:
+        return bool(await queue.workers())
+
+    await until(waits)
+    process.send_signal(signal.SIGINT)
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    job = await queue.enqueue("a")
+
+    assert said == b"interrupted 0\n"
+    assert process.returncode == 0
+    assert (await queue.dequeue("a", timeout=PATIENCE)).id == job
+
+
+def test_a_client_that_cannot_connect_leaves_no_thread() -> None:
+    before = threading.active_count()
+    queue = sync.JobQueue("amqp://127.0.0.1:1/")
+    with pytest.raises(Unavailable):
+        queue.connect()
+    assert threading.active_count() == before
+    with pytest.raises(Unavailable, match="not connected"):
+        queue.workers()

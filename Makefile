@@ -1,0 +1,70 @@
+# Everything a developer does, by name. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test test-quick repeat check fix clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.development ## virtual environment with all that development needs
+
+demo: $(VENV)/.installed ## find or start a broker, run a real graph of jobs, show its report
+	@$(BIN)/python -m examples.standard_library
+
+dev: $(VENV)/.installed ## a private broker and a scheduler until Ctrl-C
+	@$(BIN)/broker-queue dev
+
+test: $(VENV)/.development ## the whole suite against a real broker, in random order
+	$(BIN)/pytest $(PYTEST_OPTIONS)
+
+test-quick: $(VENV)/.development ## the rules and what else needs no broker (seconds)
+	TEST_SCALE=0.05 $(BIN)/pytest tests/rules tests/model tests/cli tests/examples $(PYTEST_OPTIONS)
+
+repeat: $(VENV)/.development ## the whole suite ten times, each in another order
+	@for round in 1 2 3 4 5 6 7 8 9 10; do \
+		echo "round $$round"; $(BIN)/pytest -q $(PYTEST_OPTIONS) || exit 1; \
+	done
+
+check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python -m tests.support.generated --check
+
+fix: $(VENV)/.development ## what the tools can mend by themselves
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tests.support.generated
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .broker-queue
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew when its Python is gone or older than 3.11.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "broker-queue needs Python 3.11 or newer, and $(PYTHON) is older or missing;" \
+		     "name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }
+	@echo "making the environment in $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	@echo "installing broker-queue and what it needs (half a minute, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.installed pyproject.toml
+	@echo "installing what development needs (half a minute, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -163,8 +163,11 @@ class Reference:
         return False
 
     def _settle(self) -> None:
-        while any(self._step(number) for number in range(len(self.jobs))):
-            pass
+        changed = True
+        while changed:
+            changed = False
+            for number in range(len(self.jobs)):
+                changed |= self._step(number)
 
     def _step(self, number: int) -> bool:
         it = self.jobs[number]

@@ -22,8 +22,8 @@ from tests.support.databases import quick_engine
 SCALE = float(os.environ.get("TEST_SCALE", "1"))
 """Multiplies how many histories are played."""
 
-PURE_HISTORIES = round(1_100 * SCALE)
-STORED_HISTORIES = round(120 * SCALE)
+PURE_HISTORIES = round(1_150 * SCALE)
+STORED_HISTORIES = round(80 * SCALE)
 
 quiet = settings(
     deadline=None,
@@ -48,7 +48,7 @@ def test_the_rules_do_what_the_reference_does_in_a_hundred_thousand_transitions(
     transitions = 0
 
     @settings(quiet, max_examples=PURE_HISTORIES)
-    @given(histories(60, 150))
+    @given(histories(80, 150))
     def run(history: list[Command]) -> None:
         nonlocal transitions
         engine = PureEngine()

@@ -14,6 +14,7 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from scheduler.service import Service
 from scheduler.settings import Settings
+from tests.support.waiting import until
 
 START_TIMEOUT = 30.0
 
@@ -86,6 +87,8 @@ class SchedulerProcess:
         }
         self._url, self._namespace = url, namespace
         self.process: asyncio.subprocess.Process | None = None
+        self._log: list[str] = []
+        self._reading: asyncio.Task[None] | None = None
 
     async def start(self, *, wait: bool = True) -> None:
         """Start it and, with `wait`, wait until it answers."""
@@ -97,23 +100,38 @@ class SchedulerProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
+        self._reading = asyncio.create_task(self._read_log(self.process))
         if wait:
             await wait_until_it_answers(self._url, self._namespace)
+
+    async def says(self, text: str) -> None:
+        """Return once its log has `text`."""
+
+        async def said() -> bool:
+            return any(text in line for line in self._log)
+
+        await until(said)
 
     async def kill(self) -> None:
         """End it by SIGKILL."""
         assert self.process is not None
         self.process.kill()
-        await self.process.communicate()
+        await self.process.wait()
 
     async def terminate(self) -> tuple[int, str]:
         """Stop it by SIGTERM; return its exit code and log."""
         assert self.process is not None
+        assert self._reading is not None
         if self.process.returncode is None:
             self.process.terminate()
-        _, log = await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode, log.decode()
+        code = await self.process.wait()
+        await self._reading
+        return code, "".join(self._log)
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            self._log.append(line.decode())
 
 
 async def wait_until_it_answers(url: str, namespace: str) -> None:

@@ -1,0 +1,200 @@
+"""The command line against a real scheduler: graphs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_queue.client import JobQueue
+from broker_queue.errors import JobError
+from broker_queue.worker import Worker
+from tests.cli.processes import COMMAND, CommandLine
+from tests.support.waiting import PATIENCE
+from tests.support.workers import running
+
+NIGHTLY = """
+name: nightly
+jobs:
+  fetch: {type: fetch, args: {url: "https://example.org"}}
+  build: {type: build, args: {level: 3}, references: {/source: fetch/path}}
+  lint: {type: lint, after: [fetch]}
+  notify: {type: notify, after: [{job: build, condition: failure}]}
+  all: {after: [build, lint]}
+"""
+
+
+@pytest.fixture
+def command_line(queue: JobQueue, broker_url: str, namespace: str, tmp_path: Path) -> CommandLine:
+    (tmp_path / "nightly.yaml").write_text(NIGHTLY)
+    return CommandLine(broker_url, namespace, tmp_path)
+
+
+def make_worker(*, lint_fails: bool = False) -> Worker:
+    worker = Worker()
+
+    @worker.job("fetch")
+    async def fetch(args: Any) -> dict[str, str]:
+        return {"path": "/data"}
+
+    @worker.job("build")
+    async def build(args: Any) -> Any:
+        return args
+
+    @worker.job("lint")
+    async def lint() -> None:
+        if lint_fails:
+            raise JobError("bad style", code="style", retry=False)
+
+    @worker.job("notify")
+    async def notify() -> None:
+        pass
+
+    return worker
+
+
+async def test_a_graph_runs_with_results_put_into_args(
+    command_line: CommandLine, broker_url: str, namespace: str
+) -> None:
+    async with running(make_worker(), broker_url, namespace):
+        found = await command_line.run("submit", "nightly.yaml", "--wait", "--json")
+    assert found.code == 0, "a job skipped because nothing failed is no failure"
+    counts = {(c["type"], c["state"]): c["jobs"] for c in found.json["counts"]}
+    assert counts == {
+        ("fetch", "finished"): 1,
+        ("build", "finished"): 1,
+        ("lint", "finished"): 1,
+        (None, "finished"): 1,
+        ("notify", "skipped"): 1,
+    }
+    result = await command_line.run("wait", "last/build", "-q")
+    assert json.loads(result.out) == {"level": 3, "source": "/data"}
+
+
+async def test_a_failure_is_in_the_code_and_in_the_picture(
+    command_line: CommandLine, broker_url: str, namespace: str
+) -> None:
+    async with running(make_worker(lint_fails=True), broker_url, namespace):
+        found = await command_line.run("submit", "nightly.yaml", "--wait")
+    assert found.code == 1
+    assert "1 failed" in found.out
+    assert "style: bad style" in found.out
+    drawn = (await command_line.run("graph")).lines
+    assert drawn[0].startswith("nightly  ")
+    assert [line.strip(" ├└─│").split("  ")[0] for line in drawn[2:]] == [
+        "✓ fetch",
+        "✓ build",
+        "↷ notify",
+        "✗ lint",
+        "↷ all",
+    ]
+
+
+async def test_retrying_a_graph_runs_its_failed_part(
+    command_line: CommandLine, broker_url: str, namespace: str
+) -> None:
+    async with running(make_worker(lint_fails=True), broker_url, namespace):
+        assert (await command_line.run("submit", "nightly.yaml", "--wait")).code == 1
+    async with running(make_worker(), broker_url, namespace):
+        retried = await command_line.run("retry", "last", "--json")
+        assert len(retried.json["jobs"]) == 2, "lint, and the milestone that waited for it"
+        assert (await command_line.run("wait", "last")).code == 0
+
+
+async def test_watch_tells_every_change_and_ends(
+    command_line: CommandLine, broker_url: str, namespace: str
+) -> None:
+    async with running(make_worker(), broker_url, namespace):
+        found = await command_line.run("submit", "nightly.yaml", "--watch", "--json")
+    assert found.code == 0
+    last: dict[str, str] = {}
+    for line in found.lines:
+        event = json.loads(line)
+        last[event["name"]] = event["state"]
+    assert last == {
+        "fetch": "finished",
+        "build": "finished",
+        "lint": "finished",
+        "all": "finished",
+        "notify": "skipped",
+    }
+    again = await command_line.run("watch")
+    assert again.code == 0
+    assert again.lines[-1] == "nightly: 4 finished, 1 skipped"
+
+
+async def test_watch_draws_bars_on_a_terminal(
+    command_line: CommandLine, broker_url: str, namespace: str
+) -> None:
+    ours, its = pty.openpty()
+    async with running(make_worker(), broker_url, namespace):
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *("submit", "nightly.yaml", "--watch"),
+            cwd=command_line.folder,
+            env={**command_line.full_environment, "TERM": "xterm-256color", "COLUMNS": "100"},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+        )
+        os.close(its)
+        screen = await asyncio.to_thread(_read_all, ours)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 0
+    assert "━" in screen
+    assert "4 finished" in screen
+    assert "\x1b[32m" in screen
+
+
+def _read_all(terminal: int) -> str:
+    parts = []
+    while True:
+        try:
+            part = os.read(terminal, 65_536)
+        except OSError:  # Linux says so when the other side is closed
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
+
+
+async def test_a_graph_with_an_id_is_submitted_once(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    wanted = "01990000-0000-7000-8000-000000000009"
+    for _ in range(2):
+        found = await command_line.run("submit", "nightly.yaml", "--id", wanted)
+        assert (found.code, found.out) == (0, f"{wanted}\n")
+    assert len((await queue.list(graph=wanted)).jobs) == 5
+    listed = await command_line.run("graphs", "--json")
+    assert [graph["id"] for graph in listed.json["graphs"]] == [wanted]
+    assert "nightly" in (await command_line.run("graphs")).out
+
+
+async def test_canceling_a_graph_cancels_what_is_open(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    await command_line.run("submit", "nightly.yaml")
+    found = await command_line.run("cancel", "last", "--yes")
+    assert found.out == "Canceled 5 jobs.\n"
+    assert (await command_line.run("wait", "last")).code == 1
+
+
+async def test_a_wrong_file_reaches_nobody(command_line: CommandLine, queue: JobQueue) -> None:
+    (command_line.folder / "wrong.yaml").write_text("jobs: {a: {type: t, after: a}}")
+    found = await command_line.run("submit", "wrong.yaml")
+    assert found.code == 2
+    assert "a → a" in found.err
+    assert (await queue.list()).jobs == []
+
+
+async def test_a_dry_run_needs_no_broker(command_line: CommandLine) -> None:
+    command_line.url = "amqp://127.0.0.1:1/"
+    assert (await command_line.run("submit", "nightly.yaml", "--dry-run")).code == 0

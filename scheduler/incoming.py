@@ -74,34 +74,45 @@ def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
         return Parked(delivery, error.message) if reply is None else RefusedRequest(reply, error)
 
 
-def read_reports(delivery: Delivery, tokens: Tokens, max_result: int) -> list[Incoming] | Parked:
-    """Return the reports in a message of the reports queue; a batch has many.
+def read_reports(
+    delivery: Delivery, tokens: Tokens, max_result: int
+) -> tuple[list[Incoming], Parked | None]:
+    """Return the reports in a message of the reports queue, and why it is parked, if it is.
 
-    A report that names its job but is wrong otherwise fails the job, with the reason.
+    A report that names its job but is wrong otherwise fails the job, with the reason. Of a batch,
+    what has a token counts, and the whole is parked if something in it has none.
     """
     if delivery.type == "batch":
-        try:
-            items = decode(delivery.body, list[BatchItem])
-        except Invalid as error:
-            return Parked(delivery, f"batch: {error.message}")
-        found = []
-        for item in items:
-            token = tokens.read(item.token)
-            if token is not None:
-                report = _Report(item.type, bytes(item.body), item.started, None)
-                found.append(_incoming(report, token, max_result))
-        unknown = len(items) - len(found)
-        return found if found or not items else Parked(delivery, f"batch: {unknown} unknown tokens")
+        return _read_batch(delivery, tokens, max_result)
     token = tokens.read(delivery.correlation_id)
     if token is None:
         problem = "no correlation_id" if not delivery.correlation_id else "not a token of ours"
-        return Parked(delivery, f"report with an unknown token: {problem}")
+        return [], Parked(delivery, f"report with an unknown token: {problem}")
     started = delivery.headers.get(words.HEADER_STARTED)
     if not isinstance(started, int) or isinstance(started, bool) or started < 0:
         started = None
     kind = delivery.type or "finished"
     report = _Report(kind, delivery.body, started, reply_address(delivery))
-    return [_incoming(report, token, max_result)]
+    return [_incoming(report, token, max_result)], None
+
+
+def _read_batch(
+    delivery: Delivery, tokens: Tokens, max_result: int
+) -> tuple[list[Incoming], Parked | None]:
+    try:
+        items = decode(delivery.body, list[BatchItem])
+    except Invalid as error:
+        return [], Parked(delivery, f"batch: {error.message}")
+    found = []
+    for item in items:
+        token = tokens.read(item.token)
+        if token is not None:
+            report = _Report(item.type, bytes(item.body), item.started, None)
+            found.append(_incoming(report, token, max_result))
+    unknown = len(items) - len(found)
+    if not unknown:
+        return found, None
+    return found, Parked(delivery, f"batch: {unknown} of {len(items)} tokens are unknown")
 
 
 def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:

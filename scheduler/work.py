@@ -68,6 +68,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     done = Done(transaction.effects)
     if work.renew_lease_until is not None:
         leader.renew(connection, work.renew_lease_until)
+        timers.forget_old_parts(transaction)
     handout_rows.mark_published(connection, work.published)
     if work.reports or work.failed:
         reports.fold(transaction, [*work.reports, *work.failed])

@@ -16,6 +16,9 @@ REQUEST_PREFETCH = 100
 REPORT_PREFETCH = 1_000
 DEAD_PREFETCH = 200
 
+BATCH_BYTES = 512 << 10
+"""A message may hold many reports or jobs; this is some thousands, or one large message."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -59,7 +62,7 @@ class Inbox:
             await channel.consume(queue, self._putter(waiting), prefetch=prefetch)
 
     def take(self, limit: int) -> Batch:
-        """Return what has arrived, `limit` of each kind at most."""
+        """Return what has arrived: of each kind `limit` messages and `BATCH_BYTES` at most."""
         return Batch(
             _take(self._requests, limit), _take(self._reports, limit), _take(self._dead, limit)
         )
@@ -92,4 +95,9 @@ class Inbox:
 
 
 def _take(waiting: deque[Delivery], limit: int) -> list[Delivery]:
-    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+    taken: list[Delivery] = []
+    size = 0
+    while waiting and len(taken) < limit and size < BATCH_BYTES:
+        taken.append(waiting.popleft())
+        size += len(taken[-1].body)
+    return taken

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 import msgspec
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError
 
 from broker_queue.connection import Connection, Delivery, Session
 from broker_queue.errors import RequestError, Unavailable
@@ -63,6 +63,9 @@ DATABASE_PAUSE = 2.0
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
+
+_CULPRIT_ERRORS = (DataError, IntegrityError)
+"""The database works; a message asks for what it refuses, now and ever."""
 
 _OUR_FAULT = Unavailable("the scheduler failed at this request; its log says why")
 
@@ -231,11 +234,12 @@ class Service:
         """Fold a batch. If that fails, fold its messages one by one and park the culprit."""
         try:
             await self._fold(batch)
-        except DatabaseError as error:
-            await self._database_failed(batch, error)
         except leader.LostLease:
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, DatabaseError) and not isinstance(error, _CULPRIT_ERRORS):
+                await self._database_failed(batch, error)
+                return
             if len(batch.deliveries) <= 1:
                 await self._park_culprit(batch)
                 return
@@ -299,11 +303,10 @@ class Service:
         reports: list[Incoming] = []
         parked: list[Parked] = []
         for delivery in batch.reports:
-            found = read_reports(delivery, self._tokens, self._limits.max_result_bytes)
-            if isinstance(found, Parked):
-                parked.append(found)
-            else:
-                reports.extend(found)
+            found, problem = read_reports(delivery, self._tokens, self._limits.max_result_bytes)
+            reports.extend(found)
+            if problem is not None:
+                parked.append(problem)
         for delivery in batch.dead:
             death = read_dead(delivery, self._tokens)
             if isinstance(death, Parked):

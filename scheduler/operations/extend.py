@@ -59,19 +59,20 @@ def prepare(
     """
     found = []
     added = _added_children(plan, external)
-    for position, extension in enumerate(plan.extensions):
+    for extension in plan.extensions:
+        path = extension.path
         job = external[extension.id]
         prepared = _only_what_is_new(transaction, job, extension, external)
         if prepared.dependencies or prepared.references:
-            _refuse_handed_out(job, f"extend[{position}].job")
+            _refuse_handed_out(job, f"{path}.job")
             wanted = _existing_parents(prepared.dependencies, plan, external)
             _refuse_cycle(transaction, job.facts.key, wanted, added)
         if prepared.references:
-            _check_places(transaction, prepared, f"extend[{position}]")
+            _check_places(transaction, prepared, path)
         limit = transaction.limits.max_dependencies
         if prepared.edge_count + len(prepared.dependencies) > limit:
             count = prepared.edge_count + len(prepared.dependencies)
-            raise too_many(f"extend[{position}].dependencies", count, limit)
+            raise too_many(f"{path}.dependencies", count, limit)
         found.append(prepared)
     return found
 

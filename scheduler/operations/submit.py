@@ -121,6 +121,7 @@ def _prepare(transaction: Transaction, plan: Plan) -> _Prepared:
     connection = transaction.connection
     known = submits.known_jobs(connection, [job.id for job in plan.jobs])
     _refuse_other_content(plan, known)
+    plan.name_by_id(known)
     external = jobs.load_by_id(connection, plan.external | known.keys())
     _refuse_unknown(plan, external)
     ended = [job.facts.key for job in external.values() if job.facts.state.is_final]
@@ -162,8 +163,8 @@ def _refuse_unknown(plan: Plan, external: dict[bytes, LoadedJob]) -> None:
 def _paths(plan: Plan) -> Iterable[tuple[str, Collection[Target]]]:
     for position, job in enumerate(plan.jobs):
         yield f"jobs[{position}]", job.dependencies
-    for position, extension in enumerate(plan.extensions):
-        yield f"extend[{position}]", (*extension.dependencies, extension.id)
+    for extension in plan.extensions:
+        yield extension.path, (*extension.dependencies, extension.id)
 
 
 class _Storing:

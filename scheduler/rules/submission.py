@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -53,9 +53,11 @@ class PlannedJob:
 
 @dataclass(slots=True, kw_only=True)
 class PlannedExtension:
-    """Dependencies for a job that exists already."""
+    """Dependencies for a job that exists already; all that the submit gives it, in one."""
 
     id: bytes
+    path: str
+    """Where the submit first names it, for errors."""
     dependencies: dict[Target, Condition]
     references: list[PlannedReference]
 
@@ -77,6 +79,26 @@ class Plan:
             named.update(target for target in targets if isinstance(target, bytes))
         return named
 
+    def name_by_id(self, known: Collection[bytes]) -> None:
+        """Let edges lead to jobs that were submitted before by id, as to all that exist already.
+
+        A repeated job keeps its place among `jobs`, but may have got more dependencies since.
+        """
+        if not known:
+            return
+        items: list[PlannedJob | PlannedExtension] = [*self.jobs, *self.extensions]
+        for item in items:
+            item.dependencies = {
+                self._named(target, known): condition
+                for target, condition in item.dependencies.items()
+            }
+            for reference in item.references:
+                reference.target = self._named(reference.target, known)
+
+    def _named(self, target: Target, known: Collection[bytes]) -> Target:
+        identity = target if isinstance(target, bytes) else self.jobs[target].id
+        return identity if identity in known else target
+
 
 def plan_submit(jobs: Sequence[NewJob], extend: Sequence[Extension], limits: Limits) -> Plan:
     """Return the plan of a submit.
@@ -97,8 +119,13 @@ def plan_submit(jobs: Sequence[NewJob], extend: Sequence[Extension], limits: Lim
     plan = Plan()
     for identity, position in positions.items():
         plan.jobs.append(_plan_job(identity, jobs[position], position, positions, limits))
+    extensions: dict[bytes, PlannedExtension] = {}
     for position, extension in enumerate(extend):
-        plan.extensions.append(_plan_extension(extension, position, positions, limits))
+        planned = _plan_extension(extension, position, positions, limits)
+        before = extensions.setdefault(planned.id, planned)
+        if before is not planned:
+            _merge(before, planned)
+    plan.extensions.extend(extensions.values())
     _refuse_cycle(plan)
     return plan
 
@@ -169,7 +196,15 @@ def _plan_extension(
     dependencies = _dependencies(extension.dependencies, references, path, positions, limits)
     if target in dependencies:
         raise cycle_error([id_text(target), id_text(target)])
-    return PlannedExtension(id=target, dependencies=dependencies, references=references)
+    return PlannedExtension(id=target, path=path, dependencies=dependencies, references=references)
+
+
+def _merge(before: PlannedExtension, more: PlannedExtension) -> None:
+    """Add what a second extension of the same job says to the first."""
+    for target, condition in more.dependencies.items():
+        known = before.dependencies.get(target, condition)
+        before.dependencies[target] = edges.combine(known, condition, f"{more.path}.dependencies")
+    before.references += more.references
 
 
 def _check_options(job: NewJob, path: str) -> None:
@@ -252,7 +287,11 @@ def _digest(job: NewJob, dependencies: dict[Target, Condition], ids: list[bytes]
         for target, condition in dependencies.items()
     ]
     places = [
-        (r.at, r.pointer, r.job if isinstance(r.job, str) else ids[r.job].hex())
+        (
+            r.at,
+            r.pointer,
+            (id_bytes(r.job, "job") if isinstance(r.job, str) else ids[r.job]).hex(),
+        )
         for r in job.references
     ]
     content = (

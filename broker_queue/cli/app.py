@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -48,7 +49,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
-        add_completion=False,
+        add_completion=doctor.COMPLETION_VARIABLE in os.environ,  # when a shell asks, not in --help
     )
     app.callback(help=HELP)(_take_options)
     for module in (submitting, looking, following, changing, dev, processes, doctor):

@@ -24,6 +24,8 @@ MAX_TYPES = 20
 MAX_BAR = 40
 MIN_BAR = 10
 SMALL_BAR = 10
+MAX_FAILURES = 10
+"""Failures that are told above the bars; a thousand would push them off the screen."""
 
 
 def snapshot_page(snapshot: Snapshot, width: int, now: datetime) -> RenderableType:
@@ -98,6 +100,7 @@ class LiveBoard:
     def __init__(self, console: Console, clock: Callable[[], datetime]) -> None:
         self._console = console
         self._clock = clock
+        self._failures = 0
         self._live = Live(console=console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> LiveBoard:
@@ -112,8 +115,9 @@ class LiveBoard:
         self._live.update(page, refresh=True)
 
     def tell(self, event: JobEvent) -> None:
-        """The bars say it; only failures deserve a line that stays."""
-        if event.state is State.FAILED:
+        """The bars say it; only the first failures deserve lines that stay."""
+        if event.state is State.FAILED and self._failures < MAX_FAILURES:
+            self._failures += 1
             self._live.console.print(event_line(event, self._clock()), soft_wrap=True)
 
 

@@ -296,6 +296,22 @@ def test_explain_version_and_workers(command_line: CommandLine, queue: FakeQueue
     assert json.loads(command_line("workers", "--json").out) == {"workers": []}
 
 
+def test_completions_are_given_to_a_shell(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_BROKER_QUEUE_COMPLETE", "complete_bash")
+    for words, expected in (
+        ("sta", "status"),
+        ("list --sta", "--state"),
+        ("list --state fa", "failed"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", f"broker-queue {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        with pytest.raises(SystemExit):
+            command_line()
+        assert expected in capsys.readouterr().out.split()
+
+
 def test_completion_scripts_are_printed(command_line: CommandLine) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_BROKER_QUEUE_COMPLETE" in command_line("completion", shell).out

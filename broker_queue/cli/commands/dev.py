@@ -153,4 +153,6 @@ def _tell(run: Invocation, broker: Broker, database: Path) -> None:
         '  broker-queue enqueue TYPE \'{"some": "args"}\'',
         "\nCtrl-C stops everything; jobs are kept.",
     ]
+    if broker.management_url:
+        lines.append("The management page wants user and password guest.")
     run.output.note("\n".join(lines))

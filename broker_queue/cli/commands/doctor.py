@@ -23,6 +23,8 @@ PATIENCE = 10.0
 """Seconds for each thing asked, at most: a health check must not hang."""
 
 PROGRAM = "broker-queue"
+COMPLETION_VARIABLE = "_BROKER_QUEUE_COMPLETE"
+"""Set by the shell's completion script when it asks for completions."""
 
 
 class Shell(StrEnum):
@@ -121,9 +123,11 @@ def completion(
     """
     from typer.completion import get_completion_script  # type: ignore[attr-defined]  # all there is
 
-    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
-    script = get_completion_script(prog_name=PROGRAM, complete_var=variable, shell=shell.value)
-    run.output.text(script)
+    run.output.text(
+        get_completion_script(
+            prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE, shell=shell.value
+        )
+    )
 
 
 def version(run: Invocation) -> None:

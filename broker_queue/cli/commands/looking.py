@@ -88,7 +88,9 @@ async def list_jobs(
         str | None, typer.Option(metavar="GRAPH", help="Only of this graph (id or last).")
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this name.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many at most; up to 1000.")] = 50,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
+    ] = 50,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List jobs, newest first."""
@@ -119,7 +121,9 @@ async def _all_pages(queue: JobQueue, wanted: dict[str, Any]) -> JobPage:
 
 async def graphs(
     run: Invocation,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many at most; up to 1000.")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
+    ] = 20,
 ) -> None:
     """List graphs, newest first."""
     async with run.queue() as queue:

@@ -73,8 +73,12 @@ async def enqueue(
     channel: Annotated[
         str, typer.Option(metavar="NAME", help="Keeps tenants apart.", show_default=False)
     ] = "",
-    priority: Annotated[int, typer.Option(metavar="N", help="0 (last) to 9 (first).")] = 4,
-    max_attempts: Annotated[int, typer.Option(metavar="N", help="Runs in all, if it fails.")] = 1,
+    priority: Annotated[
+        int, typer.Option(metavar="N", help="0 (last) to 9 (first).", min=0, max=9)
+    ] = 4,
+    max_attempts: Annotated[
+        int, typer.Option(metavar="N", help="Runs in all, if it fails.", min=1, max=1000)
+    ] = 1,
     timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Longest run, such as 90 or 10m.")
     ] = None,

@@ -426,11 +426,14 @@ class Connection:
             pause = min(pause * 2, MAX_PAUSE)
 
     async def _open(self) -> Session:
-        async with asyncio.timeout(CALL_TIMEOUT):
-            defaults: dict[str, str] = {"name": self._name, "heartbeat": str(HEARTBEAT)}
-            connection = await aio_pika.connect(
-                self._url.with_query(defaults | dict(self._url.query))
-            )
+        defaults: dict[str, str] = {"name": self._name, "heartbeat": str(HEARTBEAT)}
+        connection = aio_pika.Connection(self._url.with_query(defaults | dict(self._url.query)))
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await connection.connect()
+        except BaseException:
+            await connection.close()  # or its destructor tries to, in whatever thread it runs
+            raise
         session = Session(connection)
         try:
             await self._setup(session)

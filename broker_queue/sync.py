@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
+from concurrent.futures import Future
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -30,9 +31,13 @@ class _LoopThread:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="broker-queue", daemon=True)
+        begun: Future[asyncio.AbstractEventLoop] = Future()
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(begun)), name="broker-queue", daemon=True
+        )
         self._thread.start()
+        self._loop = begun.result()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` there and return its result; an interrupt here cancels it there."""
@@ -44,15 +49,13 @@ class _LoopThread:
             raise
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Cancel what still runs there, and end the thread."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            self._loop.close()
+    async def _serve(self, begun: Future[asyncio.AbstractEventLoop]) -> None:
+        begun.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
 
 
 def _documented(cls: type[C]) -> type[C]:

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import Raw
 
 from broker_queue import Graph, Invalid, JobQueue, JobStatus, NotExist, RawJson, State, client
 from broker_queue.graph import new_job_id
@@ -68,7 +69,7 @@ async def test_the_json_form_has_results_byte_for_byte_and_every_field(queue: Jo
 
 def test_a_status_is_parsed_once_and_compares_by_content() -> None:
     message = messages.JobStatus(id=new_job_id(), state=State.FINISHED, queued=1)
-    message.result = messages.Raw(b"[1]")
+    message.result = Raw(b"[1]")
     status = JobStatus.from_message(message)
     assert status.result is status.result
     assert status == JobStatus.from_message(message)

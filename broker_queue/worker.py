@@ -116,7 +116,7 @@ class Worker:
         Raises:
             ConfigurationError: the type's name is not allowed, or has a function already.
         """
-        if not re.fullmatch(TYPE_PATTERN.strip("^$"), type):
+        if not re.search(TYPE_PATTERN, type):
             raise ConfigurationError(f"job type {type!r} does not match {TYPE_PATTERN}")
         if type in self._handlers:
             raise ConfigurationError(

@@ -11,6 +11,7 @@ import pytest
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.finding import NoBroker, find_broker
 from tests.support.cleaning import delete_namespace
+from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
 
 
@@ -53,4 +54,13 @@ async def queue(
 ) -> AsyncIterator[JobQueue]:
     """A connected client of the test's scheduler."""
     async with JobQueue(broker_url, namespace=namespace) as client:
+        yield client
+
+
+@pytest.fixture
+async def raw(
+    scheduler: RunningScheduler, broker_url: str, namespace: str
+) -> AsyncIterator[RawClient]:
+    """A client that speaks the protocol by hand."""
+    async with RawClient(broker_url, namespace) as client:
         yield client

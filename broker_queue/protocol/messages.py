@@ -15,7 +15,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from broker_queue.job import Condition, State
 from broker_queue.protocol.names import CHANNEL_PATTERN, TYPE_PATTERN
 
-Milliseconds = Annotated[int, Meta(ge=0, description="milliseconds since the Unix epoch")]
+Milliseconds = Annotated[
+    int, Meta(ge=0, le=1 << 53, description="milliseconds since the Unix epoch")
+]
 Seconds = Annotated[float, Meta(ge=0, le=315_360_000, description="seconds, at most ten years")]
 Id = Annotated[str, Meta(min_length=32, max_length=36, description="a UUID")]
 JobType = Annotated[str, Meta(pattern=TYPE_PATTERN, description="name of a job type")]
@@ -210,14 +212,14 @@ class ListJobs(Message):
     name: Label | None = None
     dependencies: bool = False
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    before: Annotated[int, Meta(ge=0)] | None = None
+    before: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
 
 
 class ListGraphs(Message):
     """Request ``graphs``: newest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    before: Annotated[int, Meta(ge=0)] | None = None
+    before: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
 
 
 class GetGraph(Message):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 PROTOCOL_VERSION = 1
 
 NAMESPACE_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
-TYPE_PATTERN = r"^[A-Za-z0-9_.:-]{1,100}$"
-CHANNEL_PATTERN = r"^[A-Za-z0-9_.:-]{0,60}$"
+TYPE_PATTERN = r"^[A-Za-z0-9_.:-]{1,100}$(?!\n)"
+CHANNEL_PATTERN = r"^[A-Za-z0-9_.:-]{0,60}$(?!\n)"
 
 REPLY_TO_DIRECT = "amq.rabbitmq.reply-to"
 """RabbitMQ's pseudo-queue for answers (https://www.rabbitmq.com/docs/direct-reply-to)."""
@@ -41,7 +41,7 @@ class Names:
     namespace: str = "bq"
 
     def __post_init__(self) -> None:
-        if not re.match(NAMESPACE_PATTERN, self.namespace):
+        if not re.fullmatch(NAMESPACE_PATTERN, self.namespace):
             raise ValueError(f"namespace {self.namespace!r} does not match {NAMESPACE_PATTERN}")
 
     @property

@@ -117,8 +117,9 @@ def plan_submit(jobs: Sequence[NewJob], extend: Sequence[Extension], limits: Lim
                 {"field": f"jobs[{position}].id"},
             )
     plan = Plan()
-    for identity, position in positions.items():
-        plan.jobs.append(_plan_job(identity, jobs[position], position, positions, limits))
+    ids = list(positions)
+    for position, job in enumerate(jobs):
+        plan.jobs.append(_plan_job(job, position, ids, positions, limits))
     extensions: dict[bytes, PlannedExtension] = {}
     for position, extension in enumerate(extend):
         planned = _plan_extension(extension, position, positions, limits)
@@ -163,7 +164,7 @@ def too_many(field_name: str, size: int, limit: int) -> TooLarge:
 
 
 def _plan_job(
-    identity: bytes, job: NewJob, position: int, positions: dict[bytes, int], limits: Limits
+    job: NewJob, position: int, ids: list[bytes], positions: dict[bytes, int], limits: Limits
 ) -> PlannedJob:
     path = f"jobs[{position}]"
     _check_options(job, path)
@@ -174,11 +175,11 @@ def _plan_job(
         check_places(args, [(r.at, f"{path}.references[{i}].at") for i, r in enumerate(references)])
     dependencies = _dependencies(job.dependencies, references, path, positions, limits)
     return PlannedJob(
-        id=identity,
+        id=ids[position],
         spec=job,
         dependencies=dependencies,
         references=references,
-        digest=_digest(job, dependencies, list(positions)),
+        digest=_digest(job, dependencies, ids),
     )
 
 

@@ -1,0 +1,160 @@
+"""The protocol by hand: messages as any program in any language could send them, right or wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from broker_queue.connection import Channel, Connection, Delivery, Outgoing, Session
+from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
+from broker_queue.requests import REPORTS_KEY, REQUESTS_KEY
+from tests.support.waiting import PATIENCE
+
+
+class Answered(NamedTuple):
+    """An answer to a request or report."""
+
+    type: str
+    body: Any
+
+
+class RawClient:
+    """Publishes what it is told to, whether or not it keeps the protocol.
+
+    Args:
+        url: of the broker.
+        namespace: of the scheduler.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.names = Names(namespace)
+        self._connection = Connection(url, name=f"raw client {namespace}", setup=self._set_up)
+        self._channel: Channel | None = None
+        self._waiting: dict[str, asyncio.Future[Answered]] = {}
+
+    async def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        type: str | None = None,  # noqa: A002  # the property's name
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish one message, confirmed."""
+        message = Outgoing(
+            exchange=exchange,
+            routing_key=routing_key,
+            body=body,
+            type=type,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            headers=dict(headers or {}),
+        )
+        await self.channel.publish(message)
+
+    async def request(self, operation: str | None, body: bytes | Any) -> Answered:
+        """Send a request and return its answer."""
+        return await self._exchange(
+            self.names.requests, REQUESTS_KEY, operation, uuid4().hex, body, {}
+        )
+
+    async def report(
+        self,
+        kind: str | None,
+        token: str | None,
+        body: bytes | Any = b"null",
+        headers: Mapping[str, Any] | None = None,
+    ) -> Answered:
+        """Send a report that asks for an answer, and return it."""
+        key = token or ""
+        return await self._exchange(self.names.reports, REPORTS_KEY, kind, key, body, headers or {})
+
+    async def tell(self, kind: str | None, token: str | None, body: bytes | Any = b"null") -> None:
+        """Send a report that asks for no answer."""
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        await self.publish(self.names.reports, REPORTS_KEY, text, type=kind, correlation_id=token)
+
+    async def take(self, job_type: str, channel: str = "") -> Delivery:
+        """Take the next job of a type, once there is one; it stays unacknowledged."""
+        return await self.get(self.names.job_queue(job_type, channel))
+
+    async def get(self, queue: str) -> Delivery:
+        """Take the next message of a queue, once there is one; it stays unacknowledged."""
+        if queue.startswith(f"{self.names.jobs}."):
+            job_type, _, channel = queue.removeprefix(f"{self.names.jobs}.").partition("@")
+            hello = {"worker": "raw", "types": [job_type], "channels": [channel], "stopping": False}
+            assert (await self.request("hello", hello)).type == "ok"
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                message = await self.channel.underlying.basic_get(queue)
+                if message.delivery is not None and message.delivery.name == "Basic.GetOk":
+                    return self.channel._delivery(message)  # the one way to make one
+                await asyncio.sleep(0.005)
+
+    async def parked(self) -> Delivery:
+        """Take the next parked message."""
+        found = await self.get(self.names.parked)
+        await found.acknowledge()
+        return found
+
+    async def count(self, queue: str) -> int:
+        """Return how many messages are ready in a queue."""
+        found = await self.channel.declaring.declare_queue(queue, passive=True)
+        return found.declaration_result.message_count or 0
+
+    @property
+    def channel(self) -> Channel:
+        assert self._channel is not None
+        return self._channel
+
+    async def __aenter__(self) -> RawClient:
+        await self._connection.start(fail_fast=True)
+        await self._connection.session()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._connection.close()
+
+    async def _set_up(self, session: Session) -> None:
+        self._channel = await session.open_channel()
+        await self._channel.consume(REPLY_TO_DIRECT, self._on_answer, prefetch=0, no_ack=True)
+
+    def _on_answer(self, delivery: Delivery) -> None:
+        waiting = self._waiting.pop(delivery.correlation_id or "", None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(Answered(delivery.type or "", json.loads(delivery.body)))
+
+    async def _exchange(  # noqa: PLR0917  # private
+        self,
+        exchange: str,
+        routing_key: str,
+        kind: str | None,
+        key: str,
+        body: bytes | Any,
+        headers: Mapping[str, Any],
+    ) -> Answered:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = self._waiting[key] = asyncio.get_running_loop().create_future()
+        await self.publish(
+            exchange,
+            routing_key,
+            text,
+            type=kind,
+            correlation_id=key or None,
+            reply_to=REPLY_TO_DIRECT,
+            headers=headers,
+        )
+        async with asyncio.timeout(PATIENCE):
+            return await answer

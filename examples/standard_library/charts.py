@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from math import cos, log10, pi, sin
+from math import cos, dist, log10, pi, sin
+from statistics import fmean
 from typing import NamedTuple
 
 WIDTH = 1040
-CHARACTER = 0.6
-"""Width of a character as a share of the font size, on average."""
+CHARACTER = 0.65
+"""Width of a character as a share of the font size, with some room for words such as enum."""
 
 
 class Tile(NamedTuple):
@@ -209,7 +210,8 @@ def _names_of_outliers(placed: Sequence[tuple[Point, float, float]]) -> list[str
     """Name what is far from the crowd, as long as no two names overlap."""
     taken: list[Rectangle] = [Rectangle(x - 5, y - 5, 10, 10) for _, x, y in placed]
     drawn = []
-    for point, x, y in sorted(placed, key=lambda item: -item[0].y * item[0].x ** 0.5):
+    middle = fmean(x for _, x, _ in placed), fmean(y for _, _, y in placed)
+    for point, x, y in sorted(placed, key=lambda item: -dist(middle, item[1:])):
         box = Rectangle(x + 7, y - 8, len(point.name) * 13 * CHARACTER, 15)
         if not any(_overlap(box, other) for other in taken):
             taken.append(box)

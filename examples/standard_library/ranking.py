@@ -189,7 +189,7 @@ def _about_sizes(packages: list[Package]) -> Iterable[Finding]:
     yield Finding(
         number=f"{shares[0] / sum(shares):.0%} code",
         text=f"in all {sum(shares):,} lines; {shares[1] / sum(shares):.0%} are docstrings, "
-        f"{shares[2] / sum(shares):.0%} comments, and {shares[3] / sum(shares):.0%} nothing at all.",
+        f"{shares[2] / sum(shares):.0%} comments, and the rest is empty.",
     )
     yield Finding(
         number=f"{half} of {len(packages)}",

@@ -77,14 +77,14 @@ class CommandLine:
 
     @asynccontextmanager
     async def running(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a command for the length of the block, then interrupt it as Ctrl-C does."""
+        """Run a command for the length of the block; if it still runs, interrupt it as Ctrl-C does."""
         process = await self.start(*arguments)
         try:
             yield process
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
-            await finish(process)
+                await finish(process)
 
 
 async def finish(process: asyncio.subprocess.Process, stdin: str | None = None) -> Result:

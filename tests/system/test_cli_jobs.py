@@ -106,10 +106,10 @@ async def test_a_wait_that_takes_too_long_is_124_and_ctrl_c_is_130(
 ) -> None:
     job = (await command_line.run("enqueue", "nobody")).out.strip()
     assert (await command_line.run("wait", job, "--timeout", "200ms")).code == 124
-    process = await command_line.start("watch", job, "--json")
-    assert '"state":"queued"' in await line_of(process.stdout)
-    process.send_signal(signal.SIGINT)
-    found = await finish(process)
+    async with command_line.running("watch", job, "--json") as process:
+        assert '"state":"queued"' in await line_of(process.stdout)
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
     assert (found.code, found.err) == (130, "")
     assert (await queue.job_status(job)).state is State.QUEUED
 

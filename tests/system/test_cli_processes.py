@@ -64,13 +64,13 @@ async def test_doctor_finds_jobs_that_nobody_takes(
 async def test_a_worker_from_a_file_runs_jobs_until_it_is_interrupted(
     command_line: CommandLine, queue: JobQueue
 ) -> None:
-    process = await command_line.start("worker", "jobs:worker", "--name", "greeter")
-    job = await queue.enqueue("hello", {"name": "world"})
-    assert await queue.result(job, timeout=20) == "hello world"
-    assert (await command_line.run("workers", "-q")).out == "greeter\n"
-    assert (await command_line.run("doctor")).code == 0
-    process.send_signal(signal.SIGINT)
-    found = await finish(process)
+    async with command_line.running("worker", "jobs:worker", "--name", "greeter") as process:
+        job = await queue.enqueue("hello", {"name": "world"})
+        assert await queue.result(job, timeout=20) == "hello world"
+        assert (await command_line.run("workers", "-q")).out == "greeter\n"
+        assert (await command_line.run("doctor")).code == 0
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
     assert found.code == 0
     assert "Traceback" not in found.err
 
@@ -112,12 +112,11 @@ async def test_the_scheduler_takes_the_options_before_its_name(
     command_line: CommandLine, broker_url: str, namespace: str, database: Path
 ) -> None:
     command_line.namespace = "never-used"
-    process = await command_line.start(
-        *("--namespace", namespace, "scheduler", "--database", str(database))
-    )
-    await wait_until_it_answers(broker_url, namespace)
-    process.send_signal(signal.SIGTERM)
-    assert (await finish(process)).code == 0
+    arguments = ("--namespace", namespace, "scheduler", "--database", str(database))
+    async with command_line.running(*arguments) as process:
+        await wait_until_it_answers(broker_url, namespace)
+        process.send_signal(signal.SIGTERM)
+        assert (await finish(process)).code == 0
     wrong = await command_line.run("scheduler", "--window", "none")
     assert wrong.code == 2
     assert "--window" in wrong.err
@@ -126,14 +125,15 @@ async def test_the_scheduler_takes_the_options_before_its_name(
 async def test_dev_starts_everything_and_stops_it_again(
     command_line: CommandLine, broker_url: str, namespace: str, database: Path
 ) -> None:
-    process = await command_line.start("dev", "--folder", str(database.parent / "dev"), "--json")
-    facts = json.loads(await line_of(process.stdout))
-    assert (facts["url"], facts["namespace"]) == (broker_url, namespace)
-    job = (await command_line.run("enqueue", "hello", '{"name": "you"}')).out.strip()
-    async with command_line.running("worker", "jobs:worker"):
-        assert (await command_line.run("wait", job, "-q")).out == '"hello you"\n'
-    process.send_signal(signal.SIGTERM)
-    assert (await finish(process)).code == 0
+    arguments = ("dev", "--folder", str(database.parent / "dev"), "--json")
+    async with command_line.running(*arguments) as process:
+        facts = json.loads(await line_of(process.stdout))
+        assert (facts["url"], facts["namespace"]) == (broker_url, namespace)
+        job = (await command_line.run("enqueue", "hello", '{"name": "you"}')).out.strip()
+        async with command_line.running("worker", "jobs:worker"):
+            assert (await command_line.run("wait", job, "-q")).out == '"hello you"\n'
+        process.send_signal(signal.SIGTERM)
+        assert (await finish(process)).code == 0
     assert (await command_line.run("doctor")).code == 5
     _move(facts["database"], database)  # it names the queues that are to be deleted
 

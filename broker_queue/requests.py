@@ -87,7 +87,8 @@ class _Line:
         finally:
             if self._waiting.get(key) is answer:
                 del self._waiting[key]
-            answer.cancel()
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # retrieved, or asyncio logs that nobody did
 
     def take_answer(self, delivery: Delivery) -> None:
         answer = self._waiting.get(delivery.correlation_id or "")

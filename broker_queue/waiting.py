@@ -47,6 +47,7 @@ async def wait_for_end(
     """
     loop = asyncio.get_running_loop()
     deadline = math.inf if timeout is None else loop.time() + timeout
+    patience = patience if timeout is None else min(patience, timeout + GRACE)
     for start in range(0, len(ids), MAX_IDS):
         chunk: Sequence[str] = ids[start : start + MAX_IDS]
         remaining = await _still_open(requests, chunk, 0.0, patience)

@@ -192,6 +192,7 @@ class PrivateNode:
         try:
             self.start()
         except BaseException:
+            self.stop()  # Ctrl-C comes while the node and its epmd are still starting
             self._remove()
             raise
         return self

@@ -12,9 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import monotonic, sleep
-from types import FrameType
-from typing import NoReturn
+from time import sleep
 
 from rich.console import Console
 from rich.text import Text
@@ -33,6 +31,7 @@ DEFAULT_FOLDER = Path("standard-library-report")
 PAGE = 1_000
 KEEP_PAUSE = 0.5
 LOOK_PAUSE = 0.1
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
 
 
@@ -43,19 +42,20 @@ class NoReport(BrokerQueueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False)
-    shown, began = Screen(console), monotonic()
+    shown = Screen(console)
     console.print("\n[bold]Python's standard library, analysed as a graph of jobs[/bold]\n")
     try:
         _run(options, shown)
     except KeyboardInterrupt:
-        console.print("Interrupted; nothing of it is left running.")
+        console.print("Interrupted; nothing is left running.")
         return INTERRUPTED
     except BrokerQueueError as error:
         console.print(Text.assemble(("The demo failed: ", "bold red"), str(error)), soft_wrap=True)
         return 1
-    summary.show_times(console, shown.seconds, monotonic() - began)
+    summary.show_times(console, shown.seconds)
     summary.show_what_next(console, attached=options.attach)
     return 0
 
@@ -70,7 +70,8 @@ def _run(options: argparse.Namespace, shown: Screen) -> None:
             summary.show_commands_for(shown.console, there, outcome.analysis)
             _keep(there)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what was started is stopped in any case
+        for number in STOP_SIGNALS:  # what was started is stopped in any case
+            signal.signal(number, signal.SIG_IGN)
         if not options.attach:
             with shown.step("stop", "stopping what was started") as step:
                 started.close()
@@ -88,38 +89,32 @@ async def _analyse(there: Place, shown: Screen) -> tuple[Outcome, Report]:
         with shown.step("graph", "submitting it") as step:
             await queue.submit(analysis.graph)
             step.outcome = f"{len(analysis.graph)} jobs submitted; find-packages will add more"
-        began = monotonic()
         await _follow(queue, analysis, shown)
-        shown.seconds["jobs"] = monotonic() - began
-        jobs = await _all_jobs(queue, analysis)
+        jobs = (await queue.list(graph=analysis.graph, limit=PAGE)).jobs
+        shown.seconds |= summary.seconds_by_type(jobs)
         if (await queue.job_status(analysis.report)).state is not State.FINISHED:
             raise NoReport(await _what_failed(queue, analysis, jobs))
-        outcome = Outcome(
-            analysis,
-            await queue.result(analysis.rank, model=Ranking),
-            jobs,
-            (await queue.explain(analysis.notify_failure)).summary,
-        )
+        skipped = (await queue.explain(analysis.notify_failure)).summary
+        for job in (analysis.report, analysis.notify_failure):
+            skipped = skipped.replace(f" {job}", "")  # their types say enough here
+        ranking = await queue.result(analysis.rank, model=Ranking)
+        outcome = Outcome(analysis, ranking, jobs, skipped)
         return outcome, await queue.result(analysis.report, model=Report)
 
 
 async def _follow(queue: JobQueue, analysis: Analysis, shown: Screen) -> None:
     """Show the jobs until all have ended."""
+    order: dict[str | None, int] = {kind: place for place, kind in enumerate(worker.types)}
     with shown.board() as board:
         while True:
             status = await queue.graph(analysis.graph)
-            counts: dict[str | None, dict[State, int]] = {kind: {} for kind in worker.types}
-            for count in status.counts:
+            counts: dict[str | None, dict[State, int]] = {}
+            for count in sorted(status.counts, key=lambda count: order[count.type]):
                 counts.setdefault(count.type, {})[count.state] = count.jobs
             board.show(Snapshot("jobs", counts))
             if status.finished is not None:
                 return
             await asyncio.sleep(LOOK_PAUSE)
-
-
-async def _all_jobs(queue: JobQueue, analysis: Analysis) -> list[JobStatus]:
-    page = await queue.list(graph=analysis.graph, limit=PAGE)
-    return page.jobs
 
 
 async def _what_failed(queue: JobQueue, analysis: Analysis, jobs: Sequence[JobStatus]) -> str:
@@ -146,10 +141,6 @@ def _keep(there: Place) -> None:
         while there.processes is not None:
             there.processes.check()
             sleep(KEEP_PAUSE)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,8 +78,8 @@ def start(shown: Screen, started: ExitStack) -> Place:
     is_foreign = URL_VARIABLE in os.environ
     with shown.step("broker", "looking for a broker") as step:
         broker = started.enter_context(find_broker(progress=step.tell))
-        step.outcome = broker.description
-    namespace = f"demo-{uuid4().hex[:8]}" if is_foreign else "bq"
+        namespace = f"demo-{uuid4().hex[:8]}" if is_foreign else "bq"
+        step.outcome = f"{broker.description}; namespace {namespace}"
     if is_foreign:
         started.callback(lambda: asyncio.run(_delete_queues(broker.url, namespace)))
     folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="broker-queue-demo-")))

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from examples.standard_library.place import TARGET, Place
 from examples.standard_library.ranking import Ranking
 
 TOP = 8
+BAR = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +35,42 @@ class Outcome:
     """Why `notify-failure` was skipped, in the scheduler's words."""
 
 
-def show_outcome(console: Console, outcome: Outcome, report: Path | None) -> None:
+def show_outcome(console: Console, outcome: Outcome, report: Path) -> None:
+    skipped = Text(f"↷ {outcome.skipped}", style="bright_black")
+    console.print(skipped, soft_wrap=True)
+    console.print("\n[bold]What it found[/bold]\n")
+    console.print(_findings(outcome.ranking))
     console.print()
     console.print(_top(outcome.ranking))
-    console.print()
-    for finding in outcome.ranking.findings:
-        console.print(
-            Text.assemble("  ", (finding.number, "bold blue"), f" {finding.text}"), soft_wrap=True
-        )
-    console.print()
-    if report is not None:
-        console.print(Text.assemble("  The report, with pictures:  ", (str(report), "bold")))
-    console.print(Text(f"  {outcome.skipped[0].upper()}{outcome.skipped[1:]}.", "bright_black"))
+    console.print("\n[bold]The report, with pictures[/bold]\n")
+    console.print(Text(f"  {report.as_uri()}", style="blue"), soft_wrap=True)
 
 
-def show_times(console: Console, seconds: Mapping[str, float], total: float) -> None:
-    parts = ", ".join(f"{name} {format_duration(took)}" for name, took in seconds.items())
-    console.print(f"\n[bold]{format_duration(total)}[/bold] in all: {parts}.")
+def show_times(console: Console, seconds: Mapping[str, float]) -> None:
+    """Show where the time went, with a bar for each step."""
+    total = sum(seconds.values())
+    console.print(f"\n[bold]{format_duration(total)} in all[/bold]\n")
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for label, took in seconds.items():
+        line = "━" * round(BAR * took / total)
+        table.add_row(f"  {label}", format_duration(took), Text(line, "blue"))
+    console.print(table)
 
 
-def time_of_jobs(jobs: Sequence[JobStatus]) -> str:
-    """Return how long each kind of job took, from the start of its first to the end of its last."""
-    spans = []
-    for kind in dict.fromkeys(job.type for job in sorted(jobs, key=lambda job: job.queued)):
-        started = [job.started for job in jobs if job.type == kind and job.started]
-        ended = [job.finished for job in jobs if job.type == kind and job.started and job.finished]
-        if started and ended:
-            took = (max(ended) - min(started)).total_seconds()
-            spans.append(f"{kind} {format_duration(took)}")
-    return ", ".join(spans)
+def seconds_by_type(jobs: Sequence[JobStatus]) -> dict[str, float]:
+    """Return how long the jobs of each type took, from when the first was ready to the last's end.
+
+    In the order in which they began; `measure` overlaps with nothing, for `rank` waits for it all.
+    """
+    spans: dict[str, tuple[datetime, datetime]] = {}
+    for job in jobs:
+        if job.type and job.ready and job.started and job.finished:
+            begin, end = spans.get(job.type, (job.ready, job.finished))
+            spans[job.type] = min(begin, job.ready), max(end, job.finished)
+    in_order = sorted(spans.items(), key=lambda item: item[1])
+    return {kind: (end - begin).total_seconds() for kind, (begin, end) in in_order}
 
 
 def show_what_next(console: Console, *, attached: bool) -> None:
@@ -70,7 +79,7 @@ def show_what_next(console: Console, *, attached: bool) -> None:
     lines = [
         (
             f"{python} -m examples.standard_library --keep",
-            "again, and let it run on, to look around",
+            "again, but let everything run on, to look around",
         )
     ]
     if attached:
@@ -79,7 +88,7 @@ def show_what_next(console: Console, *, attached: bool) -> None:
         lines.append((f"{queue} dev", "a broker and a scheduler of your own; then, elsewhere:"))
         lines.append((f"{queue} worker {TARGET}", "a worker"))
     lines.append((f"{queue} submit examples/nightly.yaml", "a graph from a file"))
-    lines.append((f"{queue} watch last", "follow it; then try: graph last, explain last"))
+    lines.append((f"{queue} watch last", "follow it; also: graph last, explain last/report"))
     _show_commands(console, "What next:", lines)
 
 
@@ -102,10 +111,9 @@ def show_commands_for(console: Console, place: Place, analysis: Analysis) -> Non
 def _show_commands(console: Console, title: str, lines: Sequence[tuple[str, str]]) -> None:
     if title:
         console.print(f"\n[bold]{title}[/bold]\n")
-    width = max(len(command) for command, _ in lines)
     for command, what in lines:
-        line = Text(f"  {command:<{width}}").append(f"   # {what}", style="bright_black")
-        console.print(line, soft_wrap=True)
+        console.print(Text(f"  # {what}", style="bright_black"), soft_wrap=True)
+        console.print(Text(f"  {command}"), soft_wrap=True)
     console.print()
 
 
@@ -119,14 +127,22 @@ def _command(name: str) -> str:
     return shlex.quote(str(path))
 
 
+def _findings(ranking: Ranking) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold blue", no_wrap=True)
+    table.add_column(ratio=1)
+    for finding in ranking.findings:
+        table.add_row(f"  {finding.number}", finding.text)
+    return table
+
+
 def _top(ranking: Ranking) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="bright_black")
-    table.add_column("PACKAGE")
-    for title in ("LINES", "OF CODE", "FUNCTIONS", "PER 1,000", "IMPORTED BY"):
-        table.add_column(title, justify="right")
+    table = Table(box=None, padding=(0, 1), header_style="bright_black")
+    table.add_column(" package", no_wrap=True)
+    for title in ("lines", "of code", "functions", "classes", "imported by"):
+        table.add_column(title, justify="right", no_wrap=True)
     for package in ranking.packages[:TOP]:
-        numbers = (package.lines, package.code, package.functions, round(package.density))
-        table.add_row(
-            package.name, *(f"{number:,}" for number in numbers), f"{package.imported_by:,}"
-        )
+        numbers = (package.lines, package.code, package.functions, package.classes)
+        shown = (f"{number:,}" for number in (*numbers, package.imported_by))
+        table.add_row(f" {package.name}", *shown)
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from msgspec import Raw, structs
@@ -21,7 +22,7 @@ from broker_queue.job import (
     parse_job_id,
 )
 from broker_queue.protocol import messages
-from broker_queue.protocol.codec import to_json
+from broker_queue.protocol.codec import to_json, too_deep
 
 
 def new_job_id() -> JobId:
@@ -223,7 +224,10 @@ def new_job(
         Invalid: a value that the protocol does not allow.
     """
     found: list[messages.Reference] = []
-    plain = _take_references(args, (), found)
+    try:
+        plain = _take_references(args, (), found)
+    except RecursionError:
+        raise too_deep("args") from None
     job = messages.NewJob(
         id=job_id_of(id) if id is not None else new_job_id(),
         type=type,
@@ -284,10 +288,14 @@ def _take_references(
             messages.Reference(at=json_pointer(path), job=value.job, pointer=value.pointer)
         )
         return None
-    if isinstance(value, dict):
-        return {key: _take_references(item, (*path, key), found) for key, item in value.items()}
+    if isinstance(value, dict):  # maps, since comprehensions would halve the depth that is possible
+        paths = ((*path, key) for key in value)
+        return dict(
+            zip(value, map(_take_references, value.values(), paths, repeat(found)), strict=True)
+        )
     if isinstance(value, list | tuple):
-        return [_take_references(item, (*path, index), found) for index, item in enumerate(value)]
+        paths = ((*path, index) for index in range(len(value)))
+        return list(map(_take_references, value, paths, repeat(found)))
     return value
 
 

@@ -44,7 +44,7 @@ def decode(body: bytes, model: type[T]) -> T:
     except msgspec.DecodeError as error:
         raise Invalid(f"the body is no JSON: {error}", {"field": ""}) from None
     except RecursionError:
-        raise _too_deep("") from None
+        raise too_deep("") from None
 
 
 def check_json(text: bytes, field: str, limit: int) -> None:
@@ -68,7 +68,7 @@ def check_json(text: bytes, field: str, limit: int) -> None:
     except msgspec.DecodeError as error:
         raise Invalid(f"{field} is no JSON: {error}", {"field": field}) from None
     except RecursionError:
-        raise _too_deep(field) from None
+        raise too_deep(field) from None
 
 
 def to_json(value: Any, field: str = "args") -> bytes:
@@ -87,7 +87,7 @@ def to_json(value: Any, field: str = "args") -> bytes:
     except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
         raise Invalid(f"{field} does not serialise to JSON: {error}", {"field": field}) from None
     except RecursionError:
-        raise _too_deep(field) from None
+        raise too_deep(field) from None
 
 
 def _jsonable(value: Any) -> Any:
@@ -110,7 +110,8 @@ def _not_utf8(error: UnicodeDecodeError, field: str = "") -> Invalid:
     return Invalid(f"{name} is not UTF-8: {error.reason} at byte {error.start}", {"field": field})
 
 
-def _too_deep(field: str) -> Invalid:
+def too_deep(field: str) -> Invalid:
+    """Return the error for JSON beyond what a recursive parser takes."""
     return Invalid(
         f"{field or 'the body'} is nested too deeply; flatten it to fewer than 900 levels",
         {"field": field},

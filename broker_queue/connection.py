@@ -26,6 +26,7 @@ import aiormq
 from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp import decode
 from yarl import URL
 
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
@@ -508,3 +509,23 @@ def raise_if_not_own(error: asyncio.CancelledError) -> None:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _short_text(value: bytes) -> tuple[int, str]:
+    length = value[0]
+    return length + 1, value[1 : length + 1].decode(errors="replace")
+
+
+def _moment(value: bytes) -> tuple[int, datetime]:
+    try:
+        return _strict_moment(value)
+    except (ValueError, OverflowError, OSError):
+        return 8, datetime.fromtimestamp(0, UTC)
+
+
+_strict_moment = decode.timestamp
+# The library closes the connection at a property that it cannot read. The broker would deliver that
+# message again to the next one, for ever: anybody could stop a scheduler with one message.
+decode.METHODS |= {"shortstr": _short_text, "timestamp": _moment}
+decode.TABLE_MAPPING |= {b"T": _moment}
+decode.short_str = _short_text

@@ -9,8 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pamqp import encode
 
 from broker_queue.client import JobQueue
+from broker_queue.connection import Outgoing
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from tests.support.ends import finish
@@ -270,3 +272,28 @@ async def test_a_thousand_wrong_messages_among_right_ones_stop_nothing(
         await finish(raw, "a")
     statuses = await queue.job_statuses(jobs)
     assert {status.state for status in statuses} == {State.FINISHED}
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoded"),
+    [
+        ("timestamp", (2**63).to_bytes(8, "big")),
+        ("timestamp", (2**64 - 1).to_bytes(8, "big")),
+        ("shortstr", b"\x02\xff\xfe"),
+    ],
+)
+async def test_properties_that_no_library_can_read_do_not_cut_the_scheduler_off(
+    raw: RawClient, queue: JobQueue, kind: str, encoded: bytes
+) -> None:
+    message = Outgoing(exchange="", routing_key=raw.names.reports, body=b"?", timestamp=1)
+    message.correlation_id = None if kind == "timestamp" else "text"
+    properties = message.properties()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(encode.METHODS, kind, lambda _value: encoded)
+        marshaled = properties.marshal()
+    odd = type("Odd", (type(properties),), {"marshal": lambda _self: marshaled})
+    await raw.channel.underlying.basic_publish(
+        b"?", routing_key=raw.names.reports, properties=odd(delivery_mode=2)
+    )
+    assert "token" in (await raw.parked()).headers["reason"]
+    assert (await queue.info()).parked == 0

@@ -31,6 +31,10 @@ DEFAULT_PRIORITY = 4
 """What RabbitMQ 4.3 assumes of a message without one (and the default of JMS)."""
 
 
+def _null() -> Raw:
+    return Raw(b"null")
+
+
 class Message(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Base of all bodies: unknown fields are refused, defaults are left out."""
 
@@ -64,7 +68,7 @@ class NewJob(Message):
 
     id: Id
     type: JobType | None = None
-    args: Raw = Raw(b"null")
+    args: Raw = msgspec.field(default_factory=_null)
     dependencies: list[Target | Dependency] = []
     references: list[Reference] = []
     name: Label | None = None
@@ -420,7 +424,7 @@ class Released(Message):
 class FinishedWithJobs(Message):
     """Report ``finished_with_jobs``: the result, and jobs that exist from this moment on."""
 
-    result: Raw = Raw(b"null")
+    result: Raw = msgspec.field(default_factory=_null)
     jobs: list[NewJob] = []
     extend: list[Extension] = []
 
@@ -431,7 +435,7 @@ class BatchItem(Message):
     token: Annotated[str, Meta(max_length=255)]
     type: Literal["finished", "failed", "started", "progress", "released"] = "finished"
     started: Milliseconds | None = None
-    body: Raw = Raw(b"null")
+    body: Raw = msgspec.field(default_factory=_null)
 
 
 class CancelControl(Message):

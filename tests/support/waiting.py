@@ -13,5 +13,5 @@ PATIENCE = 20.0 * TIMEOUT_FACTOR
 async def until(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Return once the condition holds; fail after `patience` seconds."""
     async with asyncio.timeout(patience):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  # conditions of other processes have no event
             await asyncio.sleep(0.01)

@@ -1,0 +1,76 @@
+"""The documented ways to use the client, graphs and the worker; type-checked, never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from broker_queue import (
+    DequeuedJob,
+    Graph,
+    Job,
+    JobError,
+    JobHandle,
+    JobId,
+    JobQueue,
+    JobStatus,
+    ResultReference,
+    State,
+    Worker,
+    sync,
+)
+
+
+class Args(BaseModel):
+    source: str
+
+
+class Result(BaseModel):
+    image: str
+
+
+worker = Worker("amqp://localhost/", concurrency=8, grace=timedelta(seconds=5))
+
+
+@worker.job("build")
+async def build(args: Args, job: Job) -> Result:
+    await job.progress(0.5, "compiling")
+    part: JobHandle = job.add("test", {"image": job.result["image"]}, dependencies=[job.id])
+    job.extend(part, references={"/image": job.result["image"]})
+    if not args.source:
+        raise JobError("no source", code="empty", retry=False)
+    return Result(image=args.source)
+
+
+@worker.job()
+def resize(path: str, width: int = 100) -> dict[str, int]:
+    return {path: width}
+
+
+async def client() -> None:
+    graph = Graph("nightly")
+    source: JobHandle = graph.add("fetch", {"url": "…"}, max_attempts=3, timeout=60)
+    path: ResultReference = source.result["path"]
+    image = graph.add("build", {"source": path}, delay=timedelta(minutes=1))
+    graph.add("notify", dependencies=[image.failed, source.ended])
+    graph.milestone([source, image], name="done")
+    async with JobQueue() as queue:
+        await queue.submit(graph)
+        one: JobStatus = await queue.wait(image)
+        many: list[JobStatus] = await queue.wait([source, image], timeout=10)
+        typed: Result = await queue.result(image, model=Result)
+        job: JobId = await queue.enqueue("build", Args(source="x"), dependencies=[source])
+        taken: DequeuedJob = await queue.dequeue(["build"])
+        await queue.finish_job(taken, {"image": "x"})
+        copies: dict[JobId, JobId] = await queue.retry(job)
+        assert one.state is State.FINISHED
+        assert len(many) == len(copies)
+        assert typed.image
+
+
+def blocking() -> None:
+    with sync.JobQueue() as queue:
+        job: JobId = queue.enqueue("build", {"source": "x"})
+        status: JobStatus = queue.wait(job)
+        assert status.is_final

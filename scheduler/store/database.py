@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +21,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
+    ClauseElement,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     LargeBinary,
     bindparam,
@@ -32,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from broker_queue.errors import ConfigurationError
 
@@ -132,6 +137,36 @@ def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 def key_list(keys: Iterable[int]) -> str:
     """Return the value of a parameter of `is_one_of`."""
     return f"[{','.join(map(str, keys))}]"
+
+
+def execute_many(
+    connection: Connection, statement: ClauseElement, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Execute an INSERT or UPDATE for each row, with none of SQLAlchemy's work for each of them.
+
+    The statement is compiled once; the values go to the driver as they are, so they must be what
+    it takes: integers, strings, bytes, None. All rows have the same keys. For ten thousand rows
+    this costs a third of ``connection.execute``.
+    """
+    if not rows:
+        return
+    text, names, constants = _compiled(statement, tuple(rows[0]), connection.dialect)
+    pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+    if constants:
+        rows = [constants | row for row in rows]
+    connection.exec_driver_sql(text, [pick(row) for row in rows])
+
+
+@lru_cache(maxsize=200)
+def _compiled(
+    statement: ClauseElement, keys: tuple[str, ...], dialect: Dialect
+) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    """Return a statement's text, its parameters in order, and those that it gives a value itself."""
+    compiled = statement.compile(dialect=dialect, column_keys=keys)
+    assert isinstance(compiled, SQLCompiler)
+    names = tuple(compiled.positiontup or ())
+    constants = {name: value for name, value in compiled.params.items() if name not in keys}
+    return compiled.string, names, constants
 
 
 def blobs(name: str) -> Any:

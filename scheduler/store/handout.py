@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from scheduler.rules.lifecycle import Dispatch
-from scheduler.store.database import is_one_of, key_list
+from scheduler.store.database import execute_many, is_one_of, key_list
 from scheduler.store.tables import args, edge, graph, job, outcome, queue, reference
 
 
@@ -140,7 +140,7 @@ def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]])
     """Note that the broker has confirmed these jobs (key, number of the hand-over)."""
     rows = [{"of": key, "number": number} for key, number in handovers]
     if rows:
-        connection.execute(_PUBLISHED, rows)
+        execute_many(connection, _PUBLISHED, rows)
 
 
 def publishing(connection: Connection) -> list[int]:

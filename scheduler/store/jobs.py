@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from broker_queue.job import Condition, State
 from scheduler.rules.backoff import Backoff
 from scheduler.rules.lifecycle import Dispatch, JobFacts
-from scheduler.store.database import blobs, is_one_of, key_list
+from scheduler.store.database import blobs, execute_many, is_one_of, key_list
 from scheduler.store.tables import edge, frontier, graph, job, outcome, progress, queue
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ def write(connection: Connection, before: Iterable[JobFacts], after: Sequence[Jo
     """Write changed jobs, and how many of each queue's jobs are with the broker."""
     if not after:
         return
-    connection.execute(_WRITE, [_parameters(facts) for facts in after])
+    execute_many(connection, _WRITE, [_parameters(facts) for facts in after])
     change: Counter[int] = Counter()
     for old, new in zip(before, after, strict=True):
         moved = bool(new.dispatch) - bool(old.dispatch)
@@ -146,7 +146,7 @@ def change_handed_out(connection: Connection, change: Mapping[int, int]) -> None
     """Add to the count of jobs that each queue has with the broker."""
     rows = [{"of": key, "by": by} for key, by in change.items() if by]
     if rows:
-        connection.execute(_CHANGE_HANDED_OUT, rows)
+        execute_many(connection, _CHANGE_HANDED_OUT, rows)
 
 
 def write_outcomes(
@@ -155,14 +155,14 @@ def write_outcomes(
     """Store result and error by job key; a later attempt's replaces an earlier one's."""
     if outcomes:
         rows = [{"job_key": key, "result": r, "error": e} for key, (r, e) in outcomes.items()]
-        connection.execute(_WRITE_OUTCOME, rows)
+        execute_many(connection, _WRITE_OUTCOME, rows)
 
 
 def write_progress(connection: Connection, texts: Mapping[int, bytes]) -> None:
     """Store the last progress by job key."""
     if texts:
         rows = [{"job_key": key, "text": text} for key, text in texts.items()]
-        connection.execute(_WRITE_PROGRESS, rows)
+        execute_many(connection, _WRITE_PROGRESS, rows)
 
 
 def load_edges(connection: Connection, parents: Collection[int], limit: int) -> list[OpenEdge]:
@@ -199,7 +199,7 @@ def write_frontier(connection: Connection, reached: Mapping[int, int]) -> None:
     """Note how far the dependents of ended jobs have been told."""
     if reached:
         rows = [{"parent_key": key, "after_child_key": after} for key, after in reached.items()]
-        connection.execute(_WRITE_FRONTIER, rows)
+        execute_many(connection, _WRITE_FRONTIER, rows)
 
 
 def leave_frontier(connection: Connection, parents: Collection[int]) -> None:
@@ -218,7 +218,7 @@ def link_retry(connection: Connection, copies: Mapping[int, int]) -> None:
     """Link jobs to their copies (key of the job → key of its copy)."""
     if copies:
         rows = [{"of": key, "copy": copy} for key, copy in copies.items()]
-        connection.execute(_LINK_RETRY, rows)
+        execute_many(connection, _LINK_RETRY, rows)
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

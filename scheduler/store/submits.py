@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from broker_queue.job import Condition
 from broker_queue.protocol.messages import NewJob
 from scheduler.rules.lifecycle import JobFacts
-from scheduler.store.database import blobs, is_one_of, key_list
+from scheduler.store.database import blobs, execute_many, is_one_of, key_list
 from scheduler.store.jobs import chunks
 from scheduler.store.tables import args, edge, graph, job, part, queue, reference
 
@@ -118,16 +118,17 @@ def insert_jobs(connection: Connection, rows: Sequence[NewRow], now: int) -> Non
     """Insert new jobs with their args."""
     if not rows:
         return
-    connection.execute(_INSERT_JOB, [_job_parameters(row, now) for row in rows])
+    execute_many(connection, _INSERT_JOB, [_job_parameters(row, now) for row in rows])
     texts = [{"job_key": row.facts.key, "text": row.args} for row in rows if row.args != b"null"]
     if texts:
-        connection.execute(_INSERT_ARGS, texts)
+        execute_many(connection, _INSERT_ARGS, texts)
 
 
 def insert_edges(connection: Connection, edges: Sequence[NewEdge]) -> None:
     """Insert new edges."""
     if edges:
-        connection.execute(
+        execute_many(
+            connection,
             _INSERT_EDGE,
             [
                 {"child_key": child, "parent_key": parent, "position": at, "condition": condition}
@@ -139,7 +140,7 @@ def insert_edges(connection: Connection, edges: Sequence[NewEdge]) -> None:
 def insert_references(connection: Connection, references: Sequence[NewReference]) -> None:
     """Insert new result references."""
     if references:
-        connection.execute(_INSERT_REFERENCE, [item._asdict() for item in references])
+        execute_many(connection, _INSERT_REFERENCE, [item._asdict() for item in references])
 
 
 def load_edges_of(connection: Connection, children: Collection[int]) -> dict[int, list[NewEdge]]:

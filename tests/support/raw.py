@@ -94,7 +94,7 @@ class RawClient:
         async with asyncio.timeout(PATIENCE):
             while True:
                 message = await self.channel.underlying.basic_get(queue)
-                if message.delivery is not None and message.delivery.name == "Basic.GetOk":
+                if message.delivery.name == "Basic.GetOk":
                     return self.channel._delivery(message)  # the one way to make one
                 await asyncio.sleep(0.005)
 
@@ -136,7 +136,7 @@ class RawClient:
         if waiting is not None and not waiting.done():
             waiting.set_result(Answered(delivery.type or "", json.loads(delivery.body)))
 
-    async def _exchange(  # noqa: PLR0917  # private
+    async def _exchange(  # private
         self,
         exchange: str,
         routing_key: str,
@@ -157,4 +157,5 @@ class RawClient:
             headers=headers,
         )
         async with asyncio.timeout(PATIENCE):
-            return await answer
+            found: Answered = await answer
+        return found

@@ -221,7 +221,7 @@ async def referring(
         ({"0": "zero"}, {"new": {}}, "/new/member", "/0", {"new": {"member": "zero"}}),
     ],
 )
-async def test_a_reference_puts_part_of_a_result_in_place(  # noqa: PLR0917  # parameters of a case
+async def test_a_reference_puts_part_of_a_result_in_place(  # parameters of a case
     queue: JobQueue, raw: RawClient, result: Any, args: Any, at: str, pointer: str, filled: Any
 ) -> None:
     await referring(queue, raw, result, args, [{"at": at, "pointer": pointer}])

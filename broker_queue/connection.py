@@ -141,7 +141,7 @@ class Channel:
 
     async def open(self) -> None:
         """Open it; if it is essential, every way of losing it ends the session."""
-        async with _as_unavailable("the broker opened no channel"), asyncio.timeout(CALL_TIMEOUT):
+        async with as_unavailable("the broker opened no channel"), asyncio.timeout(CALL_TIMEOUT):
             await self.declaring.initialize()
             self._underlying = await self.declaring.get_underlay_channel()
         if not self._essential:
@@ -203,7 +203,7 @@ class Channel:
             on_delivery(self._delivery(message))
 
         failure = f"the broker started no consumer for queue {queue!r}"
-        async with _as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+        async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
             if not no_ack:
                 await self.underlying.basic_qos(prefetch_count=prefetch)
             answer = await self.underlying.basic_consume(
@@ -228,7 +228,7 @@ class Channel:
         """
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": max_length}
         failure = f"the broker made no queue for exchange {exchange!r}"
-        async with _as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+        async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
             queue = await self.declaring.declare_queue(
                 exclusive=True, auto_delete=True, arguments=arguments
             )
@@ -241,7 +241,7 @@ class Channel:
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
         with suppress(Unavailable):
-            async with _as_unavailable("not stopped"), asyncio.timeout(CALL_TIMEOUT):
+            async with as_unavailable("not stopped"), asyncio.timeout(CALL_TIMEOUT):
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
@@ -261,7 +261,7 @@ class Channel:
         self.declaring.close_callbacks.discard(self._on_closed)
         self.session.channels.discard(self)
         with suppress(Unavailable):
-            async with _as_unavailable("not closed"), asyncio.timeout(CALL_TIMEOUT):
+            async with as_unavailable("not closed"), asyncio.timeout(CALL_TIMEOUT):
                 await self.declaring.close()
 
     def _delivery(self, message: DeliveredMessage) -> Delivery:
@@ -458,7 +458,8 @@ class Connection:
 
 
 @asynccontextmanager
-async def _as_unavailable(failure: str) -> AsyncIterator[None]:
+async def as_unavailable(failure: str) -> AsyncIterator[None]:
+    """Turn what the client library raises into `Unavailable`, which says `failure` and why."""
     try:
         yield
     except BROKER_ERRORS as error:

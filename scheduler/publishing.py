@@ -27,6 +27,9 @@ from scheduler.tokens import Token, Tokens
 
 log = logging.getLogger(__name__)
 
+REFUSED_PAUSE = 5_000
+"""Milliseconds before what could not be published is tried again, if the broker refuses a queue."""
+
 MAX_FILLED_BYTES = 12 << 20
 """Args with results filled in; RabbitMQ 4 takes messages of 16 MiB."""
 
@@ -54,9 +57,11 @@ class Publishing:
         self._tokens = tokens
         self._on_settled = on_settled
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
         self.in_flight = 0
         self.confirmed: list[tuple[int, int]] = []
         self.unconfirmed: set[int] = set()
+        self.pause_until = 0
         self.failed: list[Incoming] = []
 
     def start(self, effects: Effects) -> None:
@@ -77,16 +82,25 @@ class Publishing:
     async def _publish(
         self, handouts: Sequence[Handout], dependencies: dict[int, list[bytes]]
     ) -> None:
-        try:
-            await self._outbox.declare({(item.type, item.channel) for item in handouts})
-        except Unavailable as error:
-            log.debug("job queues could not be declared: %s", error)
-            self.unconfirmed.update(item.key for item in handouts)
-            self.in_flight -= len(handouts)
-            return
-        await asyncio.gather(
-            *(self._publish_one(item, dependencies.get(item.key, [])) for item in handouts)
-        )
+        async with self._turn:  # a queue that must first be made does not change the order of jobs
+            try:
+                refused = await self._outbox.declare({(i.type, i.channel) for i in handouts})
+            except Unavailable as error:
+                log.debug("job queues could not be declared: %s", error)
+                self._give_back(handouts)
+                return
+            if refused:
+                self.pause_until = clock.now() + REFUSED_PAUSE
+                self._give_back([i for i in handouts if (i.type, i.channel) in refused])
+                handouts = [i for i in handouts if (i.type, i.channel) not in refused]
+            publishes = asyncio.gather(
+                *(self._publish_one(item, dependencies.get(item.key, [])) for item in handouts)
+            )
+        await publishes
+
+    def _give_back(self, handouts: Sequence[Handout]) -> None:
+        self.unconfirmed.update(item.key for item in handouts)
+        self.in_flight -= len(handouts)
 
     async def _publish_one(self, item: Handout, dependencies: list[bytes]) -> None:
         try:

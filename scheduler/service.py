@@ -321,7 +321,7 @@ class Service:
         confirmed, publishing.confirmed = publishing.confirmed, []
         failed, publishing.failed = publishing.failed, []
         again: set[int] = set()
-        if publishing.unconfirmed and self._outbox.is_up:
+        if publishing.unconfirmed and self._outbox.is_up and now >= publishing.pause_until:
             again, publishing.unconfirmed = publishing.unconfirmed, set()
         renew = now >= self._next_renewal
         return Work(

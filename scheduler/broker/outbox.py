@@ -30,6 +30,8 @@ MAX_UNCONFIRMED = 500
 MAX_EVENTS_WAITING = 20_000
 """Events are a service to those who watch; when the broker is slow, the oldest are dropped."""
 
+EVENTS_AT_ONCE = 50
+
 TOKENS_IN_A_MESSAGE = 500
 
 
@@ -96,16 +98,19 @@ class Outbox:
             except Unroutable:
                 queue = (job.type, job.channel)
                 self._topology.forget(queue)
-                await self.declare([queue])
+                if await self.declare([queue]):
+                    raise Unavailable(
+                        f"the broker refuses the queue of type {job.type!r}"
+                    ) from None
                 await self._publish_again(job)
 
-    async def declare(self, queues: Iterable[tuple[str, str]]) -> None:
-        """Make sure that the queues of these types and channels exist.
+    async def declare(self, queues: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Make sure that the queues of these types and channels exist; return those refused.
 
         Raises:
             Unavailable: the broker did not answer.
         """
-        await self._topology.declare_job_queues(await self.session(), queues)
+        return await self._topology.declare_job_queues(await self.session(), queues)
 
     async def revoke(self, tokens: Iterable[tuple[str, str, str]]) -> None:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.
@@ -196,7 +201,9 @@ class Outbox:
             await self._events_wanted.wait()
             self._events_wanted.clear()
             while self._events:
-                await self._publish_event(self._events.popleft())
+                for _ in range(min(EVENTS_AT_ONCE, len(self._events))):
+                    await self._publish_event(self._events.popleft())
+                await asyncio.sleep(0)  # publishing without confirms never waits by itself
 
     async def _publish_event(self, event: JobEvent) -> None:
         message = Outgoing(

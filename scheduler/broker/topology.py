@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aio_pika import ExchangeType
 from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
 
-from broker_queue.connection import CALL_TIMEOUT, Channel, Session, describe
+from broker_queue.connection import CALL_TIMEOUT, Channel, Session, as_unavailable, describe
 from broker_queue.errors import ConfigurationError
 from broker_queue.protocol.names import Names, routing_key
 
@@ -80,20 +80,33 @@ class Topology:
             if key is not None:
                 await queue.bind(name, key, timeout=CALL_TIMEOUT)
 
-    async def declare_job_queues(self, session: Session, queues: Iterable[tuple[str, str]]) -> None:
-        """Declare the queues of these types and channels, unless this connection did so before."""
+    async def declare_job_queues(
+        self, session: Session, queues: Iterable[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Declare the queues of these types and channels, unless this connection did so before.
+
+        Returns:
+            Those that the broker refuses; the log says why.
+
+        Raises:
+            Unavailable: the broker did not answer.
+        """
         wanted = sorted(set(queues) - self._declared)
         if not wanted:
-            return
-        channel = await session.open_channel(essential=False)
-        try:
-            await asyncio.gather(*(self._declare_job_queue(channel, *queue) for queue in wanted))
-        except ChannelClosed:
-            for queue in wanted:
-                await self._declare_alone(session, *queue)
-        finally:
-            await channel.close()
-        self._declared.update(wanted)
+            return set()
+        refused: set[tuple[str, str]] = set()
+        async with as_unavailable("job queues could not be declared"):
+            channel = await session.open_channel(essential=False)
+            try:
+                await asyncio.gather(
+                    *(self._declare_job_queue(channel, *queue) for queue in wanted)
+                )
+            except ChannelClosed:
+                refused = {q for q in wanted if not await self._declare_alone(session, *q)}
+            finally:
+                await channel.close()
+        self._declared.update(set(wanted) - refused)
+        return refused
 
     def forget(self, queue: tuple[str, str]) -> None:
         """Declare this queue again when it is next needed: somebody deleted it."""
@@ -111,8 +124,9 @@ class Topology:
         counts = found.declaration_result
         return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
 
-    async def _declare_alone(self, session: Session, job_type: str, job_channel: str) -> None:
-        """Declare one queue; one that exists with other arguments is used as it is."""
+    async def _declare_alone(self, session: Session, job_type: str, job_channel: str) -> bool:
+        """Declare one queue, return whether it can be used; other arguments are no hindrance."""
+        name = self._names.job_queue(job_type, job_channel)
         channel = await session.open_channel(essential=False)
         try:
             await self._declare_job_queue(channel, job_type, job_channel)
@@ -120,11 +134,15 @@ class Topology:
             log.warning(
                 "queue %s exists with other arguments and is used as it is (%s); delete it when "
                 "it is empty to have it declared anew",
-                self._names.job_queue(job_type, job_channel),
+                name,
                 describe(error),
             )
+        except ChannelClosed as error:
+            log.error("the broker refuses queue %s: %s", name, describe(error))
+            return False
         finally:
             await channel.close()
+        return True
 
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
         name = self._names.job_queue(job_type, job_channel)

@@ -30,14 +30,11 @@ def settle(transaction: Transaction, budget: int | None = None) -> None:
     while transaction.ended:
         parents, transaction.ended = sorted(set(transaction.ended)), []
         if budget <= 0:
-            jobs.write_frontier(transaction.connection, dict.fromkeys(parents, 0))
-            transaction.effects.more = True
+            _postpone(transaction, dict.fromkeys(parents, 0))
             break
         edges = jobs.load_edges(transaction.connection, parents, budget)
         if len(edges) == budget:
-            reached = _reached(edges, parents)
-            jobs.write_frontier(transaction.connection, reached)
-            transaction.effects.more = True
+            _postpone(transaction, _reached(edges, parents))
         budget -= len(edges)
         tell(transaction, edges)
         transaction.flush()
@@ -67,7 +64,7 @@ def settle_frontier(transaction: Transaction) -> None:
         edges = jobs.load_edges(connection, fresh, budget)
         reached = _reached(edges, fresh) if len(edges) == budget else {}
         jobs.leave_frontier(connection, [parent for parent in fresh if parent not in reached])
-        jobs.write_frontier(connection, reached)
+        _postpone(transaction, reached)
         budget -= len(edges)
         tell(transaction, edges)
     settle(transaction, budget)
@@ -93,6 +90,13 @@ def tell(transaction: Transaction, edges: Sequence[OpenEdge]) -> None:
             transaction.apply(child, Block(broken[child]))
         else:
             transaction.apply(child, Satisfy(satisfied[child]))
+
+
+def _postpone(transaction: Transaction, reached: dict[int, int]) -> None:
+    """Leave the rest to the next transactions; of a wide fan, most jobs have no dependents."""
+    parents = jobs.with_dependents(transaction.connection, reached)
+    jobs.write_frontier(transaction.connection, {parent: reached[parent] for parent in parents})
+    transaction.effects.more = transaction.effects.more or bool(parents)
 
 
 def _reached(edges: Sequence[OpenEdge], parents: Sequence[int]) -> dict[int, int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
@@ -162,8 +162,7 @@ def _compiled(
     statement: ClauseElement, keys: tuple[str, ...], dialect: Dialect
 ) -> tuple[str, tuple[str, ...], dict[str, Any]]:
     """Return a statement's text, its parameters in order, and those that it gives a value itself."""
-    compiled = statement.compile(dialect=dialect, column_keys=keys)
-    assert isinstance(compiled, SQLCompiler)
+    compiled = cast(SQLCompiler, statement.compile(dialect=dialect, column_keys=keys))
     names = tuple(compiled.positiontup or ())
     constants = {name: value for name, value in compiled.params.items() if name not in keys}
     return compiled.string, names, constants

@@ -94,6 +94,10 @@ _EDGES = (
     .order_by(edge.c.parent_key, edge.c.child_key)
     .limit(bindparam("limit"))
 )
+_listed = func.json_each(bindparam("keys")).table_valued("value")
+_WITH_DEPENDENTS = select(_listed.c.value).where(
+    select(edge.c.parent_key).where(edge.c.parent_key == _listed.c.value).exists()
+)
 _EDGES_AFTER = (
     select(edge.c.parent_key, edge.c.child_key, edge.c.condition)
     .where(edge.c.parent_key == bindparam("parent"), edge.c.child_key > bindparam("after"))
@@ -175,6 +179,11 @@ def load_edges_after(connection: Connection, parent: int, after: int, limit: int
     """Return the edges to the dependents of one parent whose key is above `after`."""
     rows = connection.execute(_EDGES_AFTER, {"parent": parent, "after": after, "limit": limit})
     return [OpenEdge(parent, child, Condition(condition)) for _, child, condition in rows]
+
+
+def with_dependents(connection: Connection, keys: Iterable[int]) -> list[int]:
+    """Return those of `keys` on which some job depends."""
+    return list(connection.execute(_WITH_DEPENDENTS, {"keys": key_list(keys)}).scalars())
 
 
 def load_frontier(connection: Connection, limit: int) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
 from tests.support.waiting import TIMEOUT_FACTOR
 
-MANY = 10_000
+MANY = 100_000
 STALL = 10.0 * TIMEOUT_FACTOR
 """Seconds that an unrelated job may take while a wide fan is told; it takes a tenth on an idle machine."""
 

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from msgspec import structs
 
-from broker_queue.connection import Delivery
+from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import (
     BrokerQueueError,
     Canceled,

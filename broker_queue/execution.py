@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import suppress
 
-from broker_queue.connection import Delivery
+from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
 from broker_queue.protocol.messages import Released, Started, encode

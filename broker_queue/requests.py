@@ -17,15 +17,9 @@ from uuid import uuid4
 
 from msgspec import UnsetType
 
-from broker_queue.connection import (
-    PUBLISH_TIMEOUT,
-    Channel,
-    Connection,
-    Delivery,
-    Outgoing,
-    Session,
-    Unroutable,
-)
+from broker_queue.amqp.channel import PUBLISH_TIMEOUT, Channel, Delivery, Outgoing
+from broker_queue.amqp.connection import Connection, Session
+from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, ProtocolError, RequestError, Unavailable, request_error
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Error, Message, ReportAnswer, encode

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET, Raw
 
-from broker_queue.connection import Delivery
+from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Canceled, Invalid, JobError
 from broker_queue.graph import Dependable, Graph, JobHandle, ResultReference
 from broker_queue.handler import Handler

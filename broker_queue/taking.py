@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from broker_queue.connection import Channel, Delivery
+from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.errors import Unavailable
 from broker_queue.job import GraphId, JobId
 from broker_queue.protocol import names as words

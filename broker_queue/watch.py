@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from broker_queue.connection import Channel, Delivery, Unroutable
+from broker_queue.amqp.channel import Channel, Delivery
+from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, Unavailable
 from broker_queue.job import GraphId, JobId, State
 from broker_queue.protocol.codec import decode

@@ -21,7 +21,9 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from broker_queue.connection import CALL_TIMEOUT, Channel, Connection, Delivery, Session
+from broker_queue.amqp.channel import Channel, Delivery
+from broker_queue.amqp.connection import Connection, Session
+from broker_queue.amqp.failures import CALL_TIMEOUT
 from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction

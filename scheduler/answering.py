@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker_queue.connection import BROKER_ERRORS
+from broker_queue.amqp.failures import BROKER_ERRORS
 from broker_queue.errors import NotExist, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages

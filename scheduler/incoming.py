@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker_queue.connection import Delivery
+from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode

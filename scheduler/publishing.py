@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from broker_queue.connection import Outgoing
+from broker_queue.amqp.channel import Outgoing
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import Error

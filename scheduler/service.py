@@ -16,7 +16,8 @@ from functools import partial
 import msgspec
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError
 
-from broker_queue.connection import Connection, Delivery, Session
+from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.connection import Connection, Session
 from broker_queue.errors import RequestError, Unavailable
 from broker_queue.protocol.messages import JobEvent, Progress
 from broker_queue.protocol.names import Names

@@ -127,7 +127,7 @@ class Invocation:
     @property
     def address(self) -> str:
         """The URL without its password."""
-        from broker_queue.connection import parse_url  # slow to import
+        from broker_queue.amqp.connection import parse_url  # slow to import
 
         return str(parse_url(self.url).with_password(None).with_query(None))
 

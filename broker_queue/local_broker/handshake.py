@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from broker_queue.connection import parse_url
+from broker_queue.amqp.connection import parse_url
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME = 1

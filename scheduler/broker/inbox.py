@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from broker_queue.connection import Delivery, Session
+from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.connection import Session
 from broker_queue.errors import Unavailable
 from broker_queue.protocol.names import Names
 

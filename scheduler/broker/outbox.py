@@ -8,14 +8,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from broker_queue.connection import (
-    Channel,
-    Connection,
-    Delivery,
-    Outgoing,
-    Session,
-    Unroutable,
-)
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from broker_queue.amqp.connection import Connection, Session
+from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import CancelControl, JobEvent, Message, encode
@@ -30,7 +25,7 @@ MAX_UNCONFIRMED = 500
 MAX_EVENTS_WAITING = 20_000
 """Events are a service to those who watch; when the broker is slow, the oldest are dropped."""
 
-EVENTS_AT_ONCE = 50
+EVENTS_AT_ONCE = 200
 
 TOKENS_IN_A_MESSAGE = 500
 
@@ -201,21 +196,12 @@ class Outbox:
             await self._events_wanted.wait()
             self._events_wanted.clear()
             while self._events:
-                for _ in range(min(EVENTS_AT_ONCE, len(self._events))):
-                    await self._publish_event(self._events.popleft())
-                await asyncio.sleep(0)  # publishing without confirms never waits by itself
-
-    async def _publish_event(self, event: JobEvent) -> None:
-        message = Outgoing(
-            exchange=self._names.events,
-            routing_key=event_key(event.type, event.state),
-            body=encode(event),
-            type="event",
-            mandatory=False,
-            persistent=False,
-        )
-        try:
-            if self._unconfirmed is not None:
-                await self._unconfirmed.publish(message)
-        except Unavailable as error:
-            log.debug("an event was lost: %s", error)
+                count = min(EVENTS_AT_ONCE, len(self._events))
+                events = [self._events.popleft() for _ in range(count)]
+                messages = [(event_key(e.type, e.state), encode(e)) for e in events]
+                try:
+                    if self._unconfirmed is not None:
+                        await self._unconfirmed.broadcast(self._names.events, "event", messages)
+                except Unavailable as error:
+                    log.debug("%d events were lost: %s", count, error)
+                await asyncio.sleep(0)

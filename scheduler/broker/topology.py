@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from aio_pika import ExchangeType
 from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
 
-from broker_queue.connection import CALL_TIMEOUT, Channel, Session, as_unavailable, describe
+from broker_queue.amqp.channel import Channel
+from broker_queue.amqp.connection import Session
+from broker_queue.amqp.failures import CALL_TIMEOUT, as_unavailable, describe
 from broker_queue.errors import ConfigurationError
 from broker_queue.protocol.names import Names, routing_key
 

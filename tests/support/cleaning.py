@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from broker_queue.connection import Connection, Session
+from broker_queue.amqp.connection import Connection, Session
 from broker_queue.protocol.names import Names
 
 

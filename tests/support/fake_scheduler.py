@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from broker_queue.connection import Channel, Connection, Delivery, Outgoing, Session
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from broker_queue.amqp.connection import Connection, Session
 from broker_queue.protocol.messages import Message, encode
 from broker_queue.protocol.names import Names
 from scheduler.broker.topology import Topology

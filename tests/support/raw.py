@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from broker_queue.connection import Channel, Connection, Delivery, Outgoing, Session
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from broker_queue.amqp.connection import Connection, Session
 from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
 from broker_queue.requests import REPORTS_KEY, REQUESTS_KEY
 from tests.support.waiting import PATIENCE

@@ -18,7 +18,7 @@ from broker_queue import (
     State,
     Unavailable,
 )
-from broker_queue.connection import Outgoing
+from broker_queue.amqp.channel import Outgoing
 from broker_queue.graph import new_job_id
 from broker_queue.protocol.names import Names
 from tests.support.proxy import Proxy

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 from pamqp import encode
 
+from broker_queue.amqp.channel import Outgoing
 from broker_queue.client import JobQueue
-from broker_queue.connection import Outgoing
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from tests.support.ends import finish

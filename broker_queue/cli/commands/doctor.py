@@ -15,8 +15,8 @@ from broker_queue.cli.invocation import Invocation, command
 from broker_queue.errors import Unavailable
 
 if TYPE_CHECKING:
+    from broker_queue.amqp.connection import Session
     from broker_queue.cli.diagnosis import BrokerQueueState, Facts
-    from broker_queue.connection import Session
 
 PANEL = "Help"
 PATIENCE = 10.0
@@ -74,7 +74,7 @@ async def examine(run: Invocation) -> Facts:
 
 
 async def _ask_broker(run: Invocation, facts: Facts) -> None:
-    from broker_queue.connection import Connection  # slow to import
+    from broker_queue.amqp.connection import Connection  # slow to import
 
     async def look(session: Session) -> None:
         facts.broker = session.server or "a broker without a name"
@@ -91,8 +91,8 @@ async def _ask_broker(run: Invocation, facts: Facts) -> None:
 
 async def _queue_state(session: Session, queue: str) -> BrokerQueueState | None:
     """Ask the broker for a queue without declaring it; None if it is not there."""
+    from broker_queue.amqp.failures import BROKER_ERRORS
     from broker_queue.cli.diagnosis import BrokerQueueState
-    from broker_queue.connection import BROKER_ERRORS
 
     with suppress(*BROKER_ERRORS):
         channel = await session.open_channel(confirms=False)

@@ -1,0 +1,225 @@
+"""One AMQP connection that is kept up.
+
+`Connection` connects, runs its owner's set-up (declare, consume), and starts over with growing,
+jittered pauses whenever anything of it is lost: the socket, one channel, one consumer. A half-alive
+connection is worse than none, so any loss tears down all of it; the broker then hands out again
+what was not acknowledged. Nothing is replayed: whoever published without a confirm decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import aio_pika
+from yarl import URL
+
+from broker_queue.amqp import decoding
+from broker_queue.amqp.channel import Channel
+from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT, describe
+from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
+
+decoding.install()
+
+log = logging.getLogger(__name__)
+
+MAX_PAUSE = 10.0
+"""Seconds between attempts to connect, at most."""
+
+HEARTBEAT = 15
+"""Seconds; RabbitMQ advises 5 to 20 (https://www.rabbitmq.com/docs/heartbeats)."""
+
+
+class Session:
+    """One life of a connection, from connect to loss."""
+
+    def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        self._connection = connection
+        self.channels: set[Channel] = set()  # aio-pika itself holds them by weak references
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.close_callbacks.add(self._on_closed)
+
+    async def open_channel(self, *, confirms: bool = True, essential: bool = True) -> Channel:
+        """Open one more channel; it lives as long as the session or until it is closed.
+
+        A channel that is not `essential` may be closed by the broker (a probe of a queue that is
+        not there) without ending the session.
+        """
+        channel = Channel(
+            self,
+            self._connection.channel(publisher_confirms=confirms, on_return_raises=False),
+            essential=essential,
+        )
+        await channel.open()
+        self.channels.add(channel)
+        return channel
+
+    @property
+    def server(self) -> str:
+        """Name and version of the broker, from its greeting."""
+        transport = self._connection.transport
+        properties = getattr(getattr(transport, "connection", None), "server_properties", {}) or {}
+        return " ".join(_text(properties.get(key, "")) for key in ("product", "version")).strip()
+
+    def fail(self, reason: str) -> None:
+        """End this session; the connection starts over."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    async def close(self) -> None:
+        self._connection.close_callbacks.discard(self._on_closed)
+        self.fail("closed")
+        with suppress(*BROKER_ERRORS, asyncio.CancelledError):
+            async with asyncio.timeout(5):
+                await self._connection.close()
+
+    def _on_closed(self, _connection: Any, reason: BaseException | None) -> None:
+        self.fail(describe(reason))
+
+
+class Connection:
+    """Keeps one connection to the broker up, until it is closed.
+
+    Args:
+        url: ``amqp://user:password@host:port/vhost``; ``amqps://`` for TLS.
+        name: shown on the broker's management page.
+        setup: run on every new session before it counts as ready.
+    """
+
+    def __init__(self, url: str, *, name: str, setup: Callable[[Session], Awaitable[None]]) -> None:
+        self._url = parse_url(url)
+        self._name = name
+        self._setup = setup
+        self._session: Session | None = None
+        self._changed = asyncio.Condition()
+        self._problem = "not connected yet"
+        self._attempts = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL without its password, for messages."""
+        return str(self._url.with_password(None).with_query(None))
+
+    async def start(self, *, fail_fast: bool = False, timeout: float = CALL_TIMEOUT) -> None:
+        """Begin to connect; with `fail_fast`, the first failure is raised in place of a retry.
+
+        Raises:
+            Unavailable: not connected, and `fail_fast`.
+        """
+        self._task = asyncio.create_task(self._run(), name=f"connection {self._name}")
+        if not fail_fast:
+            return
+        async with self._changed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait_for(lambda: self._session or self._attempts)
+        if self._session is None:
+            await self.close()
+            raise Unavailable(self._unavailable_text())
+
+    async def session(self, timeout: float = CALL_TIMEOUT) -> Session:
+        """Return the session that is up, waiting at most `timeout` seconds for one.
+
+        Raises:
+            Unavailable: none came up.
+        """
+        if self._session is not None:
+            return self._session
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(lambda: self._session)
+        if self._session is None:
+            raise Unavailable(self._unavailable_text())
+        return self._session
+
+    @property
+    def is_up(self) -> bool:
+        return self._session is not None
+
+    async def close(self) -> None:
+        """Close for good; whatever was not acknowledged goes back to its queue."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        pause = 0.2
+        while True:
+            session: Session | None = None
+            try:
+                session = await self._open()
+                pause = 0.2
+                log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
+                await self._set(session)
+                self._problem = await asyncio.shield(session.lost)
+            except (*BROKER_ERRORS, BrokerQueueError) as error:
+                self._problem = describe(error)
+            finally:
+                await self._set(None)
+                if session is not None:
+                    await session.close()
+            log.warning(
+                "no connection to %s (%s): %s; trying again in %.1f s",
+                self.address, self._name, self._problem, pause,
+            )  # fmt: skip
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
+            pause = min(pause * 2, MAX_PAUSE)
+
+    async def _open(self) -> Session:
+        defaults: dict[str, str] = {"name": self._name, "heartbeat": str(HEARTBEAT)}
+        connection = aio_pika.Connection(self._url.with_query(defaults | dict(self._url.query)))
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await connection.connect()
+        except BaseException:
+            await connection.close()  # or its destructor tries to, in whatever thread it runs
+            raise
+        session = Session(connection)
+        try:
+            await self._setup(session)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _set(self, session: Session | None) -> None:
+        async with self._changed:
+            if session is None:
+                self._attempts += 1
+            self._session = session
+            self._changed.notify_all()
+
+    def _unavailable_text(self) -> str:
+        return (
+            f"no connection to RabbitMQ at {self.address}: {self._problem}; "
+            "check that it runs and that the URL, user and virtual host are right"
+        )
+
+
+def parse_url(url: str) -> URL:
+    """Return the broker's URL.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        parsed = URL(url)
+        usable = parsed.scheme in ("amqp", "amqps") and bool(parsed.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{url!r} is no broker URL; it looks like amqp://user:password@host:5672/vhost"
+        )
+    return parsed
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

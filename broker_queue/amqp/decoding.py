@@ -1,0 +1,33 @@
+"""Properties that the client library cannot read do not end the connection.
+
+The library closes the connection at a property that it cannot read. The broker would deliver that
+message again to the next one, for ever: anybody could stop a scheduler with one message.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pamqp import decode
+
+
+def install() -> None:
+    """Make the library read such text with replacement characters, such times as 1970."""
+    decode.METHODS |= {"shortstr": _short_text, "timestamp": _moment}
+    decode.TABLE_MAPPING |= {b"T": _moment}
+    decode.short_str = _short_text
+
+
+_strict_moment = decode.timestamp
+
+
+def _short_text(value: bytes) -> tuple[int, str]:
+    length = value[0]
+    return length + 1, value[1 : length + 1].decode(errors="replace")
+
+
+def _moment(value: bytes) -> tuple[int, datetime]:
+    try:
+        return _strict_moment(value)
+    except (ValueError, OverflowError, OSError):
+        return 8, datetime.fromtimestamp(0, UTC)

@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?=
+# Two processes, each with a broker of its own unless BROKER_QUEUE_URL names one.
+PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test test-quick repeat check fix clean
@@ -20,14 +22,14 @@ dev: $(VENV)/.installed ## a private broker and a scheduler until Ctrl-C
 	@$(BIN)/broker-queue dev
 
 test: $(VENV)/.development ## the whole suite against a real broker, in random order
-	$(BIN)/pytest $(PYTEST_OPTIONS)
+	$(PYTEST)
 
 test-quick: $(VENV)/.development ## the rules and what else needs no broker (seconds)
 	TEST_SCALE=0.05 $(BIN)/pytest tests/rules tests/model tests/cli tests/examples $(PYTEST_OPTIONS)
 
 repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
-		echo "round $$round"; $(BIN)/pytest -q $(PYTEST_OPTIONS) || exit 1; \
+		echo "round $$round"; $(PYTEST) --quiet || exit 1; \
 	done
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing

@@ -6,12 +6,12 @@ others. The node listens on 127.0.0.1 only and ends with the process that starte
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from broker_queue.errors import BrokerQueueError
+from broker_queue.local_broker.guard import guarded
 from broker_queue.local_broker.handshake import wait_until_it_answers
 
 SERVER_PATHS = (
@@ -42,23 +43,14 @@ CONFIGURATION = {
     "loopback_users.guest": "true",
 }
 
-ERLANG_ARGUMENTS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
-"""Two schedulers that do not spin while idle: the node shares the machine with the work."""
+ERLANG_ARGUMENTS = (
+    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+)
+"""Two schedulers that do not spin while idle: the node shares the machine with the work. Erlang's
+own port, which RabbitMQ's command-line tools use, would listen on every address."""
 
-WATCH = """
-import os, signal, subprocess, sys, time
-parent, *command = sys.argv[1:]
-node = subprocess.Popen(command, start_new_session=True)
-signal.signal(signal.SIGTERM, lambda *_: node.terminate())
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-while node.poll() is None:
-    if os.getppid() != int(parent):
-        os.killpg(node.pid, signal.SIGKILL)
-        break
-    time.sleep(0.2)
-sys.exit(node.wait())
-"""
-"""A small process between us and the node: ends it when we are gone, even by SIGKILL."""
+NODE_NAME = "broker-queue@localhost"
+"""The same at each start: data lie under the node's name. Its epmd, which knows names, is its own."""
 
 
 class NodeError(BrokerQueueError):
@@ -101,7 +93,8 @@ class PrivateNode:
         self._management = management
         self._configuration = CONFIGURATION | dict(configuration or {})
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, self._distribution_port, self._epmd_port, self._management_port = _free_ports(4)
+        ports = _ports(self.folder / "ports.json", 4)
+        self._port, self._distribution_port, self._epmd_port, self._management_port = ports
 
     @property
     def url(self) -> str:
@@ -138,7 +131,11 @@ class PrivateNode:
         (self.folder / "pid").unlink(missing_ok=True)
         with (self.folder / "console.log").open("wb") as console:
             self._process = subprocess.Popen(  # noqa: S603  # the installed server
-                [sys.executable, "-c", WATCH, str(os.getpid()), str(self._server)],
+                guarded(
+                    [str(self._server)],
+                    afterwards=self._stop_epmd(),
+                    remove=self.folder if self._is_temporary else None,
+                ),
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -146,7 +143,7 @@ class PrivateNode:
             )
         problem = wait_until_it_answers(self.url, START_TIMEOUT, lambda: self.is_running)
         if problem is not None:
-            log = self.log_tail()
+            log = self.log_excerpt()
             self.kill()
             raise NodeError(f"the private RabbitMQ node did not start: {problem}\n{log}")
 
@@ -160,7 +157,6 @@ class PrivateNode:
             except subprocess.TimeoutExpired:
                 self._process = process
                 self.kill()
-        self._stop_epmd()
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would."""
@@ -168,25 +164,22 @@ class PrivateNode:
             os.kill(self.pid, signal.SIGKILL)
         process, self._process = self._process, None
         if process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        self._stop_epmd()
+            process.terminate()  # a node that was still starting had no process id
+            process.wait(STOP_TIMEOUT)
 
     def restart(self) -> None:
         """Stop it in order and start it again on the same data and ports."""
         self.stop()
         self.start()
 
-    def log_tail(self, lines: int = 20) -> str:
-        """Return the end of what it logged."""
+    def log_excerpt(self, lines: int = 12) -> str:
+        """Return the first errors that it logged, or the end of its log if there are none."""
         texts = []
-        for path in (self.folder / "console.log", *sorted(self.folder.glob("log/*.log"))):
+        for path in (*sorted(self.folder.glob("log/*.log")), self.folder / "console.log"):
             with suppress(OSError):
-                texts += path.read_text(errors="replace").splitlines()[-lines:]
-        return "\n".join(texts[-lines:])
+                texts += path.read_text(errors="replace").splitlines()
+        errors = [text for text in texts if "[error]" in text]
+        return "\n".join(errors[:lines] or texts[-lines:])
 
     def __enter__(self) -> PrivateNode:
         try:
@@ -227,7 +220,7 @@ class PrivateNode:
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
             "HOME": str(folder),  # the Erlang cookie is made there
-            "RABBITMQ_NODENAME": f"bq{self._port}@localhost",
+            "RABBITMQ_NODENAME": NODE_NAME,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self._port),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
@@ -241,20 +234,36 @@ class PrivateNode:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": "true",  # lets it be stopped
             "ERL_CRASH_DUMP_BYTES": "0",
         }
 
-    def _stop_epmd(self) -> None:
-        """Stop the name service that the node started: it outlives it."""
-        epmd = shutil.which("epmd")
-        if epmd is not None:
-            subprocess.run(  # noqa: S603  # Erlang's own
-                [epmd, "-port", str(self._epmd_port), "-kill"],
-                env=self._environment() | {"ERL_EPMD_RELAXED_COMMAND_CHECK": "true"},
-                capture_output=True,
-                check=False,
-                timeout=10,
-            )
+    def _stop_epmd(self) -> list[str]:
+        """Return the command that stops the name service, which outlives the node that started it."""
+        epmd = shutil.which("epmd", path=self._environment()["PATH"])
+        return [] if epmd is None else [epmd, "-port", str(self._epmd_port), "-kill"]
+
+
+def _ports(file: Path, count: int) -> list[int]:
+    """Return free ports: those of the last start on the same folder, if they are still free."""
+    with suppress(OSError, ValueError):
+        ports = json.loads(file.read_text())
+        if len(ports) == count and all(map(_is_free, ports)):
+            return list(ports)
+    ports = _free_ports(count)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(ports))
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_ports(count: int) -> list[int]:

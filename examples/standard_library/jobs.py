@@ -13,8 +13,7 @@ from examples.standard_library import analysis, ranking, report
 from examples.standard_library.analysis import Measurement
 from examples.standard_library.ranking import Ranking
 
-# One job at a time: jobs that compute gain nothing from threads, and ast.parse must not run in
-# several at once before CPython 3.11.5 (github.com/python/cpython/issues/106905).
+# One job at a time: jobs that compute gain nothing from threads.
 worker = Worker(concurrency=1)
 
 

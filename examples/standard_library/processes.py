@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from broker_queue import BrokerQueueError
-from broker_queue.local_broker.node import WATCH
+from broker_queue.local_broker.guard import guarded
 
 PYTHON = (sys.executable, "-c")
 PROJECT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ class Processes:
         """Start ``broker-queue COMMAND``; it ends with this process, even if this one is killed."""
         with self._log(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
-                [*PYTHON, WATCH, str(os.getpid()), *PYTHON, COMMAND_LINE, *command],
+                guarded([*PYTHON, COMMAND_LINE, *command]),
                 cwd=PROJECT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
                 stdin=subprocess.DEVNULL,
@@ -95,10 +95,10 @@ class Processes:
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    for end in (subprocess.Popen.terminate, subprocess.Popen.terminate, subprocess.Popen.kill):
+    for _ in range(3):  # the third time, the guard kills what it guards
         alive = [process for process in processes if process.poll() is None]
         for process in alive:
-            end(process)
+            process.terminate()
         for process in alive:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)

@@ -48,9 +48,9 @@ class CommandLine:
 
     @property
     def full_environment(self) -> dict[str, str]:
-        """The environment of the command."""
+        """The environment of the command; the width of this terminal is none of its business."""
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "COLUMNS"},
             "BROKER_QUEUE_URL": self.url,
             "BROKER_QUEUE_NAMESPACE": self.namespace,
             "XDG_STATE_HOME": str(self.folder / "state"),

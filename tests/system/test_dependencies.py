@@ -19,8 +19,9 @@ from tests.support.raw import RawClient
 from tests.support.waiting import TIMEOUT_FACTOR
 
 MANY = 100_000
-STALL = 10.0 * TIMEOUT_FACTOR
-"""Seconds that an unrelated job may take while a wide fan is told; it takes a tenth on an idle machine."""
+STALL = 3.0 * TIMEOUT_FACTOR
+"""Seconds that an unrelated job may take while a wide fan is told; it takes a tenth of that when the
+scheduler has a process of its own and the machine nothing else to do."""
 
 SATISFIED = {
     (State.FINISHED, Condition.SUCCESS),
@@ -160,7 +161,7 @@ async def test_many_dependents_are_skipped_in_pieces_while_others_go_on(
 ) -> None:
     graph = Graph()
     first = graph.add("first")
-    wide = [graph.milestone([first]) for _ in range(MANY)]
+    wide = [graph.milestone([first]) for _ in range(MANY // 10)]
     await queue.submit(graph)
     await fail(raw, "first")
     waiting = asyncio.create_task(queue.wait(wide[-1]))

@@ -6,7 +6,6 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pamqp import encode
@@ -41,7 +40,11 @@ async def submit_to(raw: RawClient, reply_to: str | None, body: bytes = b"{}") -
         ("retry", b"{}", "jobs"),
         ("list", b'{"limit": 0}', "limit"),
         ("list", json.dumps({"before": 10**30}).encode(), "before"),
-        ("wait", json.dumps({"jobs": [str(uuid4())], "timeout": 1e9}).encode(), "timeout"),
+        (
+            "wait",
+            json.dumps({"jobs": ["31169d7c-de1d-433e-8c80-97d331b10de6"], "timeout": 1e9}).encode(),
+            "timeout",
+        ),
         ("hello", b'{"worker": "w", "types": ["a\\n"]}', "types[0]"),
     ],
 )

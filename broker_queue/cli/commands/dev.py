@@ -92,12 +92,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def _scheduler(run: Invocation, url: str, database: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a scheduler in a session of its own, so that Ctrl-C reaches it after the clients."""
+    """Run a scheduler that ends with us; Ctrl-C does not reach it before the clients."""
+    from broker_queue.local_broker.guard import guarded
+
     level = "info" if run.debug else "warning"
     arguments = scheduler_command(
         "--database", str(database), "--log-level", level, url=url, namespace=run.namespace
     )
-    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603  # ours
+    process = subprocess.Popen(guarded(arguments), stdin=subprocess.DEVNULL)  # noqa: S603  # ours
     try:
         yield process
     finally:

@@ -1,0 +1,117 @@
+"""Which broker is used, and what is said when there is none."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+
+from broker_queue.local_broker import container, debian, finding
+from broker_queue.local_broker.finding import URL_VARIABLE, Broker, NoBroker, find_broker
+from broker_queue.local_broker.node import PrivateNode
+
+
+def found() -> Broker:
+    with find_broker(progress=lambda _text: None) as broker:
+        return broker
+
+
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    monkeypatch.setattr(finding, "installed_server", lambda: None)
+    monkeypatch.setattr(container, "why_not", lambda: "docker is not installed")
+    monkeypatch.setattr(debian, "why_not", lambda: "only root can install packages")
+
+
+def test_the_url_in_the_environment_comes_first(
+    monkeypatch: pytest.MonkeyPatch, broker_url: str
+) -> None:
+    nothing(monkeypatch)
+    monkeypatch.setenv(URL_VARIABLE, broker_url)
+    assert found() == Broker(broker_url, f"the broker of {URL_VARIABLE}")
+
+
+def test_a_url_that_does_not_answer_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        monkeypatch.setenv(URL_VARIABLE, f"amqp://127.0.0.1:{port}/")
+        with pytest.raises(NoBroker, match=f"127.0.0.1:{port}: Connection refused") as caught:
+            found()
+    assert len(caught.value.tried) == 1
+
+
+def test_something_else_at_the_url_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv(URL_VARIABLE, f"amqp://127.0.0.1:{server.getsockname()[1]}/")
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"220 mail\r\n")
+
+        with in_background(greet), pytest.raises(NoBroker, match="does not speak AMQP 0-9-1"):
+            found()
+
+
+def test_where_nothing_works_one_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing(monkeypatch)
+    with pytest.raises(NoBroker) as caught:
+        found()
+    text = str(caught.value)
+    for part in (
+        "BROKER_QUEUE_URL: not set",
+        "the installed rabbitmq-server: none is installed",
+        "Docker: docker is not installed",
+        "the distribution's package: only root can install packages",
+        "export BROKER_QUEUE_URL=amqp://",
+        "apt-get install rabbitmq-server",
+        "pip install 'broker-queue[docker]'",
+    ):
+        assert part in text
+
+
+def test_an_install_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing(monkeypatch)
+    monkeypatch.setattr(debian, "why_not", lambda: None)
+    monkeypatch.setattr(debian, "install", lambda _progress: "apt-get: no space left")
+    with pytest.raises(NoBroker, match="no space left"):
+        found()
+
+
+def test_a_container_is_used_where_docker_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing(monkeypatch)
+    monkeypatch.setattr(container, "why_not", lambda: None)
+
+    def fails() -> None:
+        raise container.ContainerError("the image cannot be pulled")
+
+    monkeypatch.setattr(container, "container", fails)
+    with pytest.raises(NoBroker, match="Docker: the image cannot be pulled"):
+        found()
+
+
+def test_an_installed_server_that_does_not_start_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+
+    def fails(_node: PrivateNode) -> PrivateNode:
+        raise finding.NodeError("the port is taken")
+
+    monkeypatch.setattr(finding, "installed_server", lambda: "/usr/sbin/rabbitmq-server")
+    monkeypatch.setattr(PrivateNode, "__init__", lambda *_a, **_k: None)
+    monkeypatch.setattr(PrivateNode, "__enter__", fails)
+    with pytest.raises(NoBroker, match="the installed rabbitmq-server: the port is taken"):
+        found()
+
+
+@contextmanager
+def in_background(work: Callable[[], None]) -> Iterator[None]:
+    thread = Thread(target=work)
+    thread.start()
+    yield
+    thread.join()

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from broker_queue.amqp.failures import BROKER_ERRORS
-from broker_queue.errors import NotExist, Unavailable
+from broker_queue.errors import Invalid, NotExist, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
@@ -38,7 +38,12 @@ MAX_EXPLAINED = 5
 """Open dependencies that an explanation lists of each job."""
 
 MAX_STEPS = 50
-"""Jobs on the way to a root cause; longer chains are cut."""
+"""Jobs on the way to a root cause that an explanation shows."""
+
+MAX_WAY = 100_000
+"""Jobs on the way to a root cause that are followed at all."""
+
+MAX_HELLO_QUEUES = 1_000
 
 
 class Answering:
@@ -181,8 +186,16 @@ class Answering:
     async def _hello(self, request: messages.Hello) -> messages.Welcome:
         self.workers.greet(request, clock.now())
         wanted = [(kind, channel) for kind in request.types for channel in request.channels]
-        if not request.stopping:
-            await self._outbox.declare(wanted)
+        if len(wanted) > MAX_HELLO_QUEUES:
+            raise Invalid(
+                f"types times channels are {len(wanted)} queues, the limit of one worker is "
+                f"{MAX_HELLO_QUEUES}; start several workers",
+                {"field": "types", "limit": MAX_HELLO_QUEUES},
+            )
+        if not request.stopping and await self._outbox.declare(wanted):
+            raise Unavailable(
+                "the broker refuses a queue of this worker; the scheduler's log says which and why"
+            )
 
         def read(connection: Connection) -> list[handout.LyingJob]:
             keys = {
@@ -265,29 +278,51 @@ def _graph_key(connection: Connection, identity: bytes) -> int:
 
 
 def _steps(connection: Connection, identity: bytes) -> tuple[list[Step], queries.Place]:
-    """Return the job, then the one that it waits for or was skipped because of, and so on."""
-    keys = _known_keys(connection, [identity])
+    """Return the job, then the one that it waits for or was skipped because of, and so on.
+
+    Of a way that is longer than `MAX_STEPS`, the beginning and the end.
+    """
+    key = _known_keys(connection, [identity])[0]
     steps: list[Step] = []
-    last = keys[0]
-    key: int | None = last
-    while key is not None and len(steps) < MAX_STEPS:
-        last = key
-        detail = Detail(dependencies=False, result=False)
-        status = queries.status_page(connection, [key], detail)[0][0]
-        key = None
-        open_dependencies: list[tuple[int, messages.DependencyStatus]] = []
-        count = 0
-        if status.state is State.WAITING:
-            open_dependencies, count = queries.open_dependencies(connection, last, MAX_EXPLAINED)
-            key = open_dependencies[0][0] if open_dependencies else None
-        elif status.state is State.SKIPPED:
-            key = queries.cause_of(connection, last)
-        steps.append(
-            Step(
-                status=status,
-                open_dependencies=[item for _, item in open_dependencies],
-                open_count=count,
-                due_at=queries.due_at(connection, last),
-            )
+    while True:
+        step, following = _step(connection, key)
+        steps.append(step)
+        if following is None:
+            return steps, queries.place_in_line(connection, key)
+        key = following
+        if len(steps) == MAX_STEPS - 1:
+            key = _end_of_way(connection, key)
+
+
+def _step(connection: Connection, key: int) -> tuple[Step, int | None]:
+    """Return a job as a step, and the key of the next one on the way to the root cause."""
+    detail = Detail(dependencies=False, result=False)
+    status = queries.status_page(connection, [key], detail)[0][0]
+    following = None
+    open_dependencies: list[tuple[int, messages.DependencyStatus]] = []
+    count = 0
+    if status.state is State.WAITING:
+        open_dependencies, count = queries.open_dependencies(connection, key, MAX_EXPLAINED)
+        following = open_dependencies[0][0] if open_dependencies else None
+    elif status.state is State.SKIPPED:
+        following = queries.cause_of(connection, key)
+    step = Step(
+        status=status,
+        open_dependencies=[item for _, item in open_dependencies],
+        open_count=count,
+        due_at=queries.due_at(connection, key),
+    )
+    return step, following
+
+
+def _end_of_way(connection: Connection, key: int) -> int:
+    following: int | None = key
+    for _ in range(MAX_WAY):
+        if following is None:
+            break
+        key = following
+        open_dependencies, _count = queries.open_dependencies(connection, key, 1)
+        following = queries.cause_of(connection, key) or (
+            open_dependencies[0][0] if open_dependencies else None
         )
-    return steps, queries.place_in_line(connection, last)
+    return key

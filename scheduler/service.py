@@ -477,7 +477,7 @@ def _event(change: Change, now: int) -> JobEvent:
         type=identity.type,
         name=identity.name,
         channel=identity.channel,
-        graph=None if identity.graph_id is None else id_text(identity.graph_id),
+        graph=None if identity.graph is None else id_text(identity.graph.id),
         attempt=change.facts.attempt,
         error=change.error,
     )

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _RAW_DECODER = msgspec.json.Decoder(msgspec.Raw)
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
 
 
@@ -42,7 +43,7 @@ def decode(body: bytes, model: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _field_error(str(error)) from None
     except msgspec.DecodeError as error:
-        raise Invalid(f"the body is no JSON: {error}", {"field": ""}) from None
+        raise Invalid(f"the body is no JSON: {_problem(body, error)}", {"field": ""}) from None
     except RecursionError:
         raise too_deep("") from None
 
@@ -66,9 +67,16 @@ def check_json(text: bytes, field: str, limit: int) -> None:
     except UnicodeDecodeError as error:
         raise _not_utf8(error, field) from None
     except msgspec.DecodeError as error:
-        raise Invalid(f"{field} is no JSON: {error}", {"field": field}) from None
+        problem = _problem(text, error)
+        raise Invalid(f"{field} is no JSON: {problem}", {"field": field}) from None
     except RecursionError:
         raise too_deep(field) from None
+
+
+def _problem(text: bytes, error: msgspec.DecodeError) -> str:
+    """Return what is wrong; of half a surrogate pair the library says that data were truncated."""
+    lone = _LONE_SURROGATE.search(text)
+    return f"{lone[0].decode()} is half of a surrogate pair" if lone else str(error)
 
 
 def to_json(value: Any, field: str = "args") -> bytes:

@@ -95,11 +95,10 @@ def _leaves_the_queue(facts: JobFacts, report: Incoming) -> bool:
 
 def _grow(transaction: Transaction, key: int, growth: Growth) -> Error | None:
     """Enqueue the jobs that come with a result, or return why they cannot be."""
-    job = transaction.job(key)
-    graph_key = None if job is None else job.identity.graph_key
+    graph = transaction.identity(key).graph
     try:
         transaction.flush()
-        submit.submit_jobs(transaction, growth.jobs, growth.extend, submit.GraphOf(graph_key))
+        submit.grow(transaction, growth.jobs, growth.extend, graph)
     except RequestError as error:
         return Error(
             code="invalid_jobs",

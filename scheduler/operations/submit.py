@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from broker_queue.errors import Conflict, Invalid, NotExist, TooLarge
 from broker_queue.job import State
@@ -25,18 +24,11 @@ from scheduler.rules.submission import (
     plan_submit,
 )
 from scheduler.store import jobs, submits
-from scheduler.store.jobs import Identity, LoadedJob
+from scheduler.store.jobs import GraphRow, Identity, LoadedJob
 from scheduler.store.submits import KnownJob, NewEdge, NewReference, NewRow
 
 MAX_ASSEMBLED_BYTES = 256 << 20
 """All parts of one submit together; they are in memory at once while it is stored."""
-
-
-class GraphOf(NamedTuple):
-    """The graph that new jobs belong to: one by key, one to be made, or none."""
-
-    key: int | None = None
-    new: NewGraph | None = None
 
 
 @dataclass(slots=True)
@@ -58,26 +50,39 @@ def submit(transaction: Transaction, request: Submit, body: bytes) -> Submitted:
     """
     if request.parts > 1:
         return _submit_part(transaction, request, body)
-    return submit_jobs(transaction, request.jobs, request.extend, GraphOf(new=request.graph))
+    return _submit_whole(transaction, request.jobs, request.extend, request.graph)
 
 
-def submit_jobs(
-    transaction: Transaction, new: Sequence[NewJob], extensions: Sequence[Extension], graph: GraphOf
-) -> Submitted:
-    """Store new jobs and edges.
+def grow(
+    transaction: Transaction,
+    new: Sequence[NewJob],
+    extensions: Sequence[Extension],
+    graph: GraphRow | None,
+) -> None:
+    """Store new jobs, which belong to `graph`, and edges.
 
     Raises:
         RequestError: refused; nothing of it is stored.
     """
     plan = plan_submit(new, extensions, transaction.limits)
-    graph_id = None if graph.new is None else id_bytes(graph.new.id, "graph.id")
+    _Storing(transaction, _prepare(transaction, plan), graph).store()
+    settle(transaction)
+
+
+def _submit_whole(
+    transaction: Transaction,
+    new: Sequence[NewJob],
+    extensions: Sequence[Extension],
+    graph: NewGraph | None,
+) -> Submitted:
+    plan = plan_submit(new, extensions, transaction.limits)
+    graph_id = None if graph is None else id_bytes(graph.id, "graph.id")
     prepared = _prepare(transaction, plan)
-    graph_key = graph.key
-    if graph.new is not None and graph_id is not None:
-        graph_key = submits.graph_key(
-            transaction.connection, graph_id, graph.new.name, transaction.now
-        )
-    _Storing(transaction, prepared, graph_key, graph_id).store()
+    stored = None
+    if graph is not None and graph_id is not None:
+        key = submits.graph_key(transaction.connection, graph_id, graph.name, transaction.now)
+        stored = GraphRow(key, graph_id)
+    _Storing(transaction, prepared, stored).store()
     settle(transaction)
     return Submitted(
         jobs=len(plan.jobs),
@@ -109,11 +114,11 @@ def _submit_part(transaction: Transaction, request: Submit, body: bytes) -> Subm
             {"field": "parts", "size": size, "limit": MAX_ASSEMBLED_BYTES},
         )
     whole = [decode(text, Submit) for text in bodies]
-    return submit_jobs(
+    return _submit_whole(
         transaction,
         [job for piece in whole for job in piece.jobs],
         [extension for piece in whole for extension in piece.extend],
-        GraphOf(new=request.graph),
+        request.graph,
     )
 
 
@@ -174,13 +179,11 @@ class _Storing:
         self,
         transaction: Transaction,
         prepared: _Prepared,
-        graph_key: int | None,
-        graph_id: bytes | None,
+        graph: GraphRow | None,
     ) -> None:
         self._transaction = transaction
         self._prepared = prepared
-        self._graph_key = graph_key
-        self._graph_id = graph_id
+        self._graph = graph
         self._keys: list[int] = []
         self._rows: list[NewRow] = []
         self._edges: list[NewEdge] = []
@@ -254,7 +257,7 @@ class _Storing:
                 spec=planned.spec,
                 args=bytes(planned.spec.args),
                 digest=planned.digest,
-                graph_key=self._graph_key,
+                graph_key=None if self._graph is None else self._graph.key,
                 dependency_count=len(planned.dependencies),
                 reference_count=len(planned.references),
             )
@@ -279,9 +282,7 @@ class _Storing:
 
     def _announce(self, facts: JobFacts, planned: PlannedJob) -> None:
         spec = planned.spec
-        identity = Identity(
-            planned.id, spec.type, spec.channel, spec.name, self._graph_id, self._graph_key
-        )
+        identity = Identity(planned.id, spec.type, spec.channel, spec.name, self._graph)
         loaded = LoadedJob(facts, identity)
         self._transaction.note(loaded)
         if facts.state.is_final:

@@ -118,6 +118,10 @@ class Transaction:
         """Return the facts of a loaded job as they are now."""
         return self._jobs[key].facts
 
+    def identity(self, key: int) -> Identity:
+        """Return what outsiders are told of a loaded job."""
+        return self._jobs[key].identity
+
     def apply(
         self, key: int, event: Event, *, result: bytes | None = None, error: Error | None = None
     ) -> Verdict:

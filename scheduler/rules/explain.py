@@ -49,7 +49,9 @@ def explain(steps: Sequence[Step], now: int) -> Explanation:
     reasons = [
         reason
         for depth, step in enumerate(steps)
-        for reason in _reasons(step, depth, now, is_last=depth == len(steps) - 1)
+        for reason in _reasons(
+            step, steps[depth - 1] if depth else None, depth, now, is_last=depth == len(steps) - 1
+        )
     ]
     first = steps[0].status
     summary = reasons[0].text
@@ -59,7 +61,9 @@ def explain(steps: Sequence[Step], now: int) -> Explanation:
     return Explanation(job=first.id, state=first.state, summary=summary, reasons=reasons)
 
 
-def _reasons(step: Step, depth: int, now: int, *, is_last: bool) -> list[Reason]:
+def _reasons(
+    step: Step, dependent: Step | None, depth: int, now: int, *, is_last: bool
+) -> list[Reason]:
     status = step.status
     match status.state:
         case State.WAITING:
@@ -71,7 +75,8 @@ def _reasons(step: Step, depth: int, now: int, *, is_last: bool) -> list[Reason]
         case State.RUNNING:
             return [_one(step, depth, "running", _running_text(step, now))]
         case State.FINISHED:
-            return [_one(step, depth, "finished", f"{_name(status)} finished")]
+            unwanted = f", but {_name(dependent.status)} wanted it to fail" if dependent else ""
+            return [_one(step, depth, "finished", f"{_name(status)} finished{unwanted}")]
         case State.FAILED:
             return [_one(step, depth, "failed", _failed_text(status))]
         case State.CANCELED:

@@ -25,6 +25,13 @@ _FACT_COLUMNS = (
 )  # fmt: skip
 
 
+class GraphRow(NamedTuple):
+    """The graph that a job belongs to."""
+
+    key: int
+    id: bytes
+
+
 class Identity(NamedTuple):
     """What outsiders are told of a job besides its facts."""
 
@@ -32,8 +39,7 @@ class Identity(NamedTuple):
     type: str | None
     channel: str
     name: str | None
-    graph_id: bytes | None
-    graph_key: int | None
+    graph: GraphRow | None
 
 
 class LoadedJob(NamedTuple):
@@ -292,7 +298,8 @@ def _loaded(row: Any) -> LoadedJob:
         cause_key=cause_key,
         worker=worker,
     )
-    return LoadedJob(facts, Identity(identity, job_type, channel or "", name, graph_id, graph_key))
+    owner = None if graph_key is None else GraphRow(graph_key, graph_id)
+    return LoadedJob(facts, Identity(identity, job_type, channel or "", name, owner))
 
 
 def _parameters(facts: JobFacts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from broker_queue.job import State
 from broker_queue.protocol.messages import JobEvent
 from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -143,3 +144,61 @@ async def test_every_change_of_a_small_graph_is_seen_in_order(
     }
     moments = [event.at for event in events[4:]]
     assert moments == sorted(moments)
+
+
+async def test_a_way_that_is_too_long_to_show_still_ends_at_the_root_cause(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    graph = Graph()
+    root = graph.add("bad")
+    tails = [graph.add("next", dependencies=[root]), graph.milestone([root.ended])]
+    for _ in range(300):
+        tails[0] = graph.milestone([tails[0]])
+    hold = graph.add("hold", delay=60)
+    waits = graph.add("next", dependencies=[hold])
+    for _ in range(300):
+        waits = graph.milestone([waits])
+    await queue.submit(graph)
+    await fail(raw, "bad")
+    explanation = await queue.explain(tails[0])
+    assert f"root cause: bad {root.id} failed" in explanation.summary
+    assert len(explanation.reasons) == 50
+    explanation = await queue.explain(waits)
+    assert f"root cause: hold {hold.id} is delayed" in explanation.summary
+
+
+async def test_a_job_for_failures_says_that_there_was_none(queue: JobQueue, raw: RawClient) -> None:
+    graph = Graph()
+    good = graph.add("good")
+    never = graph.add("never", dependencies=[good.failed])
+    await queue.submit(graph)
+    await finish(raw, "good")
+    summary = (await queue.explain(never)).summary
+    assert f"good {good.id} finished, but never {never.id} wanted it to fail" in summary
+
+
+async def test_jobs_that_a_running_job_adds_are_watched_from_the_beginning(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    graph = Graph()
+    first = graph.add("first")
+    await queue.submit(graph)
+    added = new_job_id()
+    seen: list[tuple[str, State]] = []
+    begun = asyncio.Event()
+
+    async def watch() -> None:
+        async for event in queue.watch(graph=graph):
+            seen.append((event.job, event.state))
+            begun.set()
+
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        delivery = await raw.take("first")
+        report = {"result": 1, "jobs": [{"id": added, "type": "second"}]}
+        await raw.report("finished_with_jobs", delivery.correlation_id, report)
+        await finish(raw, "second")
+        await watching
+    assert [state for job, state in seen if job == first.id] == [State.QUEUED, State.FINISHED]
+    assert [state for job, state in seen if job == added] == [State.QUEUED, State.FINISHED]

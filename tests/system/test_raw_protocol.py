@@ -16,6 +16,7 @@ from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from tests.support.ends import finish
 from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 
 async def submit_to(raw: RawClient, reply_to: str | None, body: bytes = b"{}") -> None:
@@ -46,6 +47,7 @@ async def submit_to(raw: RawClient, reply_to: str | None, body: bytes = b"{}") -
             "timeout",
         ),
         ("hello", b'{"worker": "w", "types": ["a\\n"]}', "types[0]"),
+        ("hello", b'{"worker": "\\ud800", "types": []}', ""),
     ],
 )
 async def test_a_request_that_is_wrong_is_answered_with_the_field(
@@ -242,6 +244,23 @@ async def test_a_batch_that_is_wrong_is_parked(raw: RawClient, body: bytes) -> N
     await raw.tell("batch", None, body)
     parked = await raw.parked()
     assert parked.headers["reason"].startswith("batch: ")
+
+
+async def test_what_is_right_in_a_batch_counts_and_what_is_not_is_parked(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    job = await queue.enqueue("a")
+    token = (await raw.take("a")).correlation_id
+    await raw.tell("batch", None, [{"token": "forged"}, {"token": token, "body": 1}])
+    assert (await queue.wait(job, timeout=PATIENCE)).result == 1
+    assert (await raw.parked()).headers["reason"] == "batch: 1 of 2 tokens are unknown"
+
+
+async def test_a_worker_of_too_many_queues_is_refused(raw: RawClient) -> None:
+    types = [f"t{number}" for number in range(1_000)]
+    answer = await raw.request("hello", {"worker": "w", "types": types, "channels": ["a", "b"]})
+    assert (answer.type, answer.body["code"]) == ("error", "invalid")
+    assert "2000 queues" in answer.body["message"]
 
 
 async def test_messages_of_strangers_on_the_dead_queue_are_parked(raw: RawClient) -> None:

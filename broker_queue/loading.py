@@ -1,19 +1,16 @@
-"""Finding the worker that a command line names, and starting it again when its code changes."""
+"""Finding the worker that a command line names."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from broker_queue.errors import ConfigurationError
 from broker_queue.worker import Worker
-
-RELOAD_GRACE = 35
-"""Seconds that a worker has to stop before it is started again: its grace time and a little."""
 
 
 def load_worker(target: str, options: Mapping[str, Any] | None = None) -> Worker:
@@ -47,36 +44,6 @@ def load_worker(target: str, options: Mapping[str, Any] | None = None) -> Worker
         if value is not None:
             setattr(worker, option, value)
     return worker
-
-
-def run_worker(target: str, options: Mapping[str, Any] | None = None) -> None:
-    """Load a worker and run it until a signal."""
-    load_worker(target, options).run_forever()
-
-
-def run_with_reload(
-    target: str, paths: Sequence[Path], options: Mapping[str, Any] | None = None
-) -> None:
-    """Run a worker in a process of its own; start it again when a Python file in `paths` changes.
-
-    Raises:
-        ConfigurationError: there is no such worker.
-    """
-    from watchfiles import PythonFilter, run_process
-
-    run_process(
-        *paths,
-        target=run_worker,
-        args=(target, dict(options or {})),
-        watch_filter=PythonFilter(),
-        sigint_timeout=RELOAD_GRACE,
-        callback=_tell,
-    )
-
-
-def _tell(changes: Any) -> None:
-    names = ", ".join(sorted({Path(path).name for _, path in changes}))
-    print(f"{names} changed; the worker starts again", file=sys.stderr)  # noqa: T201  # for a person
 
 
 def _no_worker(members: Mapping[str, Any], module: str, attribute: str) -> str:

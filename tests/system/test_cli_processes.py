@@ -78,16 +78,26 @@ async def test_a_worker_from_a_file_runs_jobs_until_it_is_interrupted(
 async def test_a_worker_starts_again_when_its_file_changes(
     command_line: CommandLine, queue: JobQueue
 ) -> None:
-    async with command_line.running("worker", "jobs:worker", "--reload"):
+    source = command_line.folder / "jobs.py"
+    async with command_line.running("worker", "jobs:worker", "--reload") as process:
         job = await queue.enqueue("hello", {"name": "world"})
         assert await queue.result(job, timeout=20) == "hello world"
-        (command_line.folder / "jobs.py").write_text(JOBS.replace('"hello "', '"bye "'))
+        source.write_text("import nonsense\n")
+        while "importing jobs failed" not in await line_of(process.stderr):
+            pass
+        source.write_text(JOBS.replace('"hello "', '"bye "'))
 
         async def says_bye() -> bool:
             job = await queue.enqueue("hello", {"name": "world"})
             return await queue.result(job, timeout=20) == "bye world"
 
         await until(says_bye)
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
+    assert found.code == 0
+    assert "jobs.py changed; the worker starts again" in found.err
+    assert "INFO" in found.err
+    assert "Traceback" not in found.err
 
 
 @pytest.mark.parametrize(

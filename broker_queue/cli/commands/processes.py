@@ -66,7 +66,12 @@ def worker(
 
     The module is looked for in this folder first. Running jobs are finished before it stops.
     """
-    from broker_queue.loading import load_worker, run_with_reload  # slow to import
+    if reload:
+        from broker_queue.cli.reloading import run_with_reload
+
+        run_with_reload([part for part in sys.argv[1:] if part != "--reload"], Path.cwd())
+        return
+    from broker_queue.loading import load_worker  # slow to import
 
     _log_for_people(run.debug)
     options = {
@@ -75,9 +80,6 @@ def worker(
         "concurrency": concurrency,
         "name": name,
     }
-    if reload:
-        run_with_reload(target, [Path.cwd()], options)
-        return
     try:
         found = load_worker(target, options)
     except BrokerQueueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,14 @@ from broker_queue.local_broker.finding import NoBroker, find_broker
 from tests.support.cleaning import delete_namespace
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: a shell starts what it runs in the background with SIGINT ignored.
+
+    That would pass to every command that a test starts and interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

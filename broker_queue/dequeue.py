@@ -33,7 +33,7 @@ from broker_queue.errors import (
 )
 from broker_queue.graph import job_id_of
 from broker_queue.job import JobId, JobLike, State
-from broker_queue.protocol import messages
+from broker_queue.protocol import messages, reports
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import to_json
 from broker_queue.requests import Requests
@@ -110,7 +110,7 @@ class Dequeuing:
         self, job: DequeuedJob | JobLike, message: str, *, code: str, retry: bool
     ) -> None:
         """See `JobQueue.fail_job`."""
-        failed = messages.Failed(code=code, message=message[:20_000], retry=retry)
+        failed = reports.Failed(code=code, message=message[:20_000], retry=retry)
         await self._report(job, "failed", messages.encode(failed))
 
     async def close(self) -> None:
@@ -176,7 +176,7 @@ class Dequeuing:
             await taking.reject(delivery)
             return None
         job = read_job(delivery, await self._dependencies(delivery))
-        body = messages.encode(messages.Started(worker=self._worker))
+        body = messages.encode(reports.Started(worker=self._worker))
         verdict, _, _ = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
         )

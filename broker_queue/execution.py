@@ -10,7 +10,8 @@ from contextlib import suppress
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
-from broker_queue.protocol.messages import Released, Started, encode
+from broker_queue.protocol.messages import encode
+from broker_queue.protocol.reports import Released, Started
 from broker_queue.reporting import Report, Reporting
 from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt
 

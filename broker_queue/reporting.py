@@ -16,7 +16,8 @@ from msgspec import Raw
 
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
-from broker_queue.protocol.messages import BatchItem, encode
+from broker_queue.protocol.messages import encode
+from broker_queue.protocol.reports import BatchItem
 from broker_queue.requests import Requests
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,9 @@ from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, ProtocolError, RequestError, Unavailable, request_error
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import Error, Message, ReportAnswer, encode
+from broker_queue.protocol.messages import Error, Message, encode
 from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
+from broker_queue.protocol.reports import ReportAnswer
 
 T = TypeVar("T", bound=Message)
 

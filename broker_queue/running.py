@@ -16,7 +16,7 @@ from broker_queue.errors import Canceled, Invalid, JobError
 from broker_queue.graph import Dependable, Graph, JobHandle, ResultReference
 from broker_queue.handler import Handler
 from broker_queue.job import GraphId, JobId
-from broker_queue.protocol import messages
+from broker_queue.protocol import messages, reports
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import RawJson, to_json
 
@@ -156,7 +156,7 @@ class Job:
         if not grown.jobs and not grown.extensions:
             return Outcome("finished", result)
         submit = grown.to_message()
-        body = messages.FinishedWithJobs(result=Raw(result), jobs=submit.jobs, extend=submit.extend)
+        body = reports.FinishedWithJobs(result=Raw(result), jobs=submit.jobs, extend=submit.extend)
         return Outcome("finished_with_jobs", messages.encode(body))
 
     def stop(self) -> None:
@@ -231,7 +231,7 @@ def failed(error: BaseException) -> Outcome:
     """Return the report of a failure."""
     if isinstance(error, JobError):
         details = UNSET if error.details is None else _details(error.details)
-        body = messages.Failed(
+        body = reports.Failed(
             code=error.code[:200],
             message=error.message[:20_000],
             details=details,
@@ -240,7 +240,7 @@ def failed(error: BaseException) -> Outcome:
         )
         return Outcome("failed", messages.encode(body))
     lines = "".join(traceback.format_exception(error))[-TRACEBACK_BYTES:]
-    body = messages.Failed(
+    body = reports.Failed(
         code=type(error).__name__[:200],
         message=(str(error) or type(error).__name__)[:20_000],
         details=_details({"traceback": lines}),

@@ -16,7 +16,8 @@ from broker_queue.errors import Unavailable
 from broker_queue.job import GraphId, JobId
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import RawJson
-from broker_queue.protocol.messages import Released, encode
+from broker_queue.protocol.messages import encode
+from broker_queue.protocol.reports import Released
 from broker_queue.requests import Requests
 
 log = logging.getLogger(__name__)

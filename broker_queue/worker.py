@@ -28,8 +28,9 @@ from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import CancelControl, Hello, Released, Welcome, encode
+from broker_queue.protocol.messages import CancelControl, Hello, Welcome, encode
 from broker_queue.protocol.names import TYPE_PATTERN, Names, routing_key
+from broker_queue.protocol.reports import Released
 from broker_queue.reporting import Reporting
 from broker_queue.requests import Requests
 

@@ -10,20 +10,16 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
-from broker_queue.protocol.messages import (
+from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
+from broker_queue.protocol.names import MAX_SHORT_STRING, reply_to_is_allowed
+from broker_queue.protocol.reports import (
     REPORTS,
-    REQUESTS,
     BatchItem,
-    Error,
     Failed,
     FinishedWithJobs,
-    Message,
-    Progress,
     Released,
     Started,
-    encode,
 )
-from broker_queue.protocol.names import MAX_SHORT_STRING, reply_to_is_allowed
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed

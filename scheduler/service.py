@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-import msgspec
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.errors import RequestError, Unavailable
-from broker_queue.protocol.messages import JobEvent, Progress
 from broker_queue.protocol.names import Names
 from scheduler import clock, work
+from scheduler.acting import Acting
 from scheduler.answering import Answering
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.broker.outbox import Outbox
@@ -37,13 +36,12 @@ from scheduler.incoming import (
     reply_address,
 )
 from scheduler.operations.reports import Incoming
-from scheduler.operations.transaction import Change, Effects, ReplyAddress
+from scheduler.operations.transaction import ReplyAddress
 from scheduler.publishing import Publishing
-from scheduler.rules.submission import Limits, id_text
+from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader, secret
 from scheduler.store.database import Database, database_error_text
-from scheduler.store.jobs import Identity
 from scheduler.store.writer import Reader, Writer
 from scheduler.tokens import Tokens
 from scheduler.work import Done, Work
@@ -170,6 +168,13 @@ class Service:
             settings, names, self._reader, self._outbox, topology, self._tokens
         )
         self._answering.epoch = self._writer.epoch or 0
+        self._acting = Acting(
+            self._outbox,
+            self._tokens,
+            self._answering.waiters,
+            self._publishing,
+            events=settings.events,
+        )
         try:
             await self._outbox.start(fail_fast=False)
             await self._begin()
@@ -263,7 +268,7 @@ class Service:
                 self._put_back(todo)
                 raise
             self._note(todo, done)
-            await self._carry_out(done.effects)
+            await self._acting.carry_out(done.effects)
             parked += [Parked(request.delivery, reason) for request, reason in done.refused]
         for refusal in refused:
             await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
@@ -356,32 +361,6 @@ class Service:
         self._more = done.effects.more
         self._unfilled = done.effects.unfilled
 
-    async def _carry_out(self, effects: Effects) -> None:
-        if effects.revoked:
-            await self._revoke(effects)
-        for address, kind, body in effects.answers:
-            await self._outbox.answer(*address, kind, body)
-        self._answering.waiters.ended(
-            (change.identity.id, change.facts.state) for change in effects.changes
-        )
-        if self._settings.events:
-            self._outbox.tell(_events(effects, clock.now()))
-        self._publishing.start(effects)
-
-    async def _revoke(self, effects: Effects) -> None:
-        tokens = [
-            (
-                item.identity.type or "",
-                item.identity.channel,
-                self._tokens.make(item.identity.id, item.handover, item.key),
-            )
-            for item in effects.revoked
-        ]
-        try:
-            await self._outbox.revoke(tokens)
-        except Unavailable as error:
-            log.warning("workers were not told of %d cancels: %s", len(tokens), error)
-
     def _begin_read(self, request: Request) -> None:
         if request.reply is None:
             return  # nobody wants to know
@@ -457,27 +436,3 @@ def _singles(batch: Batch) -> list[Batch]:
         *(Batch(dead=[delivery]) for delivery in batch.dead),
         *(Batch(requests=[delivery]) for delivery in batch.requests),
     ]
-
-
-def _events(effects: Effects, now: int) -> list[JobEvent]:
-    events = [_event(change, now) for change in effects.changes]
-    for identity, facts, text in effects.progressed:
-        event = _event(Change(identity, facts), now)
-        event.progress = msgspec.json.decode(text, type=Progress)
-        events.append(event)
-    return events
-
-
-def _event(change: Change, now: int) -> JobEvent:
-    identity: Identity = change.identity
-    return JobEvent(
-        job=id_text(identity.id),
-        state=change.facts.state,
-        at=now,
-        type=identity.type,
-        name=identity.name,
-        channel=identity.channel,
-        graph=None if identity.graph is None else id_text(identity.graph.id),
-        attempt=change.facts.attempt,
-        error=change.error,
-    )

@@ -7,7 +7,8 @@ Times are whole milliseconds since the Unix epoch, durations are seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -31,7 +32,8 @@ DEFAULT_PRIORITY = 4
 """What RabbitMQ 4.3 assumes of a message without one (and the default of JMS)."""
 
 
-def _null() -> Raw:
+def null() -> Raw:
+    """Return the JSON text of nothing, the default of args and results."""
     return Raw(b"null")
 
 
@@ -68,7 +70,7 @@ class NewJob(Message):
 
     id: Id
     type: JobType | None = None
-    args: Raw = msgspec.field(default_factory=_null)
+    args: Raw = msgspec.field(default_factory=null)
     dependencies: list[Target | Dependency] = []
     references: list[Reference] = []
     name: Label | None = None
@@ -399,45 +401,6 @@ class Info(Message):
     parked: int = 0
 
 
-class Started(Message):
-    """Report ``started``."""
-
-    worker: Annotated[str, Meta(max_length=150)] | None = None
-
-
-class Failed(Message):
-    """Report ``failed``. `delay` replaces the job's back-off for this once."""
-
-    code: Annotated[str, Meta(min_length=1, max_length=200)] = "failed"
-    message: Annotated[str, Meta(max_length=20_000)] = ""
-    details: Raw | UnsetType = UNSET
-    retry: bool = True
-    delay: Seconds | None = None
-
-
-class Released(Message):
-    """Report ``released``: handed back unrun; not counted as an attempt."""
-
-    reason: Annotated[str, Meta(max_length=1000)] = ""
-
-
-class FinishedWithJobs(Message):
-    """Report ``finished_with_jobs``: the result, and jobs that exist from this moment on."""
-
-    result: Raw = msgspec.field(default_factory=_null)
-    jobs: list[NewJob] = []
-    extend: list[Extension] = []
-
-
-class BatchItem(Message):
-    """One small report inside a ``batch``."""
-
-    token: Annotated[str, Meta(max_length=255)]
-    type: Literal["finished", "failed", "started", "progress", "released"] = "finished"
-    started: Milliseconds | None = None
-    body: Raw = msgspec.field(default_factory=_null)
-
-
 class CancelControl(Message):
     """Control message ``cancel``: the holder of one of these tokens stops, or never starts."""
 
@@ -476,28 +439,8 @@ REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
 }
 """Operation (the request's property ``type``) to the models of its body and its ``ok`` answer."""
 
-REPORTS: dict[str, Any] = {
-    "finished": Raw,
-    "finished_with_jobs": FinishedWithJobs,
-    "failed": Failed,
-    "started": Started,
-    "progress": Progress,
-    "released": Released,
-    "batch": list[BatchItem],
-}
-"""Report (the message's property ``type``; none means ``finished``) to the model of its body."""
 
-
-class ReportAnswer(Message):
-    """Answer to a report that asked for one; its property ``type`` is the verdict."""
-
-    state: State | None = None
-
-
-REPORT_VERDICTS = ("accepted", "stale", "canceled", "not_exist", "invalid")
-
-
-def encode(message: Message | list[BatchItem]) -> bytes:
+def encode(message: Message | Sequence[Message]) -> bytes:
     """Return the JSON text of a body."""
     return _ENCODER.encode(message)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker_queue.errors import RequestError
-from broker_queue.protocol.messages import Error, Extension, NewJob, ReportAnswer
+from broker_queue.protocol.messages import Error, Extension, NewJob
+from broker_queue.protocol.reports import ReportAnswer
 from scheduler.operations import submit
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import ReplyAddress, Transaction

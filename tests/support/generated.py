@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.job import Condition, State
-from broker_queue.protocol import messages
+from broker_queue.protocol import messages, reports
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
@@ -105,7 +105,7 @@ def answer_models() -> str:
     more = (
         messages.JobStatus, messages.DependencyStatus, messages.Error, messages.Progress,
         messages.Reason, messages.TypeCount, messages.RetriedJob, messages.WorkerStatus,
-        messages.QueueStatus, messages.ReportAnswer,
+        messages.QueueStatus, reports.ReportAnswer,
     )  # fmt: skip
     seen |= {model.__name__: model for model in more}
     return _models(list(seen.values()))
@@ -124,12 +124,12 @@ def part_models() -> str:
 def report_models() -> str:
     """Bodies of all reports."""
     parts = []
-    for kind, model in messages.REPORTS.items():
+    for kind, model in reports.REPORTS.items():
         parts += [f"#### `{kind}`", ""]
         if kind == "finished":
             parts += ["Any JSON: the result. An empty body is `null`.", ""]
         elif kind == "batch":
-            parts += ["An array of:", "", _field_table(messages.BatchItem), ""]
+            parts += ["An array of:", "", _field_table(reports.BatchItem), ""]
         else:
             parts += [_sentences(model.__doc__), "", _field_table(model), ""]
     return "\n".join(parts).rstrip()
@@ -164,8 +164,8 @@ PARTS: dict[str, Callable[[], str]] = {
 def schemas() -> str:
     """JSON Schemas (2020-12) of every body."""
     models: list[Any] = [model for pair in messages.REQUESTS.values() for model in pair]
-    models += [model for model in messages.REPORTS.values() if model is not msgspec.Raw]
-    models += [messages.Error, messages.JobEvent, messages.CancelControl, messages.ReportAnswer]
+    models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
+    models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
     _, components = msgspec.json.schema_components(
         models, ref_template="#/$defs/{name}", schema_hook=_schema_of_raw
     )

@@ -1,0 +1,78 @@
+"""What workers report of the jobs they were given, and what a report is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from broker_queue.job import State
+from broker_queue.protocol.messages import (
+    Extension,
+    Message,
+    Milliseconds,
+    NewJob,
+    Progress,
+    Seconds,
+    null,
+)
+
+
+class Started(Message):
+    """Report ``started``."""
+
+    worker: Annotated[str, Meta(max_length=150)] | None = None
+
+
+class Failed(Message):
+    """Report ``failed``. `delay` replaces the job's back-off for this once."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=200)] = "failed"
+    message: Annotated[str, Meta(max_length=20_000)] = ""
+    details: Raw | UnsetType = UNSET
+    retry: bool = True
+    delay: Seconds | None = None
+
+
+class Released(Message):
+    """Report ``released``: handed back unrun; not counted as an attempt."""
+
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class FinishedWithJobs(Message):
+    """Report ``finished_with_jobs``: the result, and jobs that exist from this moment on."""
+
+    result: Raw = msgspec.field(default_factory=null)
+    jobs: list[NewJob] = msgspec.field(default_factory=list)
+    extend: list[Extension] = msgspec.field(default_factory=list)
+
+
+class BatchItem(Message):
+    """One small report inside a ``batch``."""
+
+    token: Annotated[str, Meta(max_length=255)]
+    type: Literal["finished", "failed", "started", "progress", "released"] = "finished"
+    started: Milliseconds | None = None
+    body: Raw = msgspec.field(default_factory=null)
+
+
+class ReportAnswer(Message):
+    """Answer to a report that asked for one; its property ``type`` is the verdict."""
+
+    state: State | None = None
+
+
+REPORT_VERDICTS = ("accepted", "stale", "canceled", "not_exist", "invalid")
+
+REPORTS: dict[str, Any] = {
+    "finished": Raw,
+    "finished_with_jobs": FinishedWithJobs,
+    "failed": Failed,
+    "started": Started,
+    "progress": Progress,
+    "released": Released,
+    "batch": list[BatchItem],
+}
+"""Report (the message's property ``type``; none means ``finished``) to the model of its body."""

@@ -1,0 +1,96 @@
+"""Commit, then act: what the outside hears of a committed transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from broker_queue.errors import Unavailable
+from broker_queue.protocol.messages import JobEvent, Progress
+from scheduler import clock
+from scheduler.broker.outbox import Outbox
+from scheduler.operations.transaction import Change, Effects, Revoked
+from scheduler.publishing import Publishing
+from scheduler.rules.submission import id_text
+from scheduler.tokens import Tokens
+from scheduler.waiters import Waiters
+
+log = logging.getLogger(__name__)
+
+
+class Acting:
+    """Carries out effects: cancels first, then answers, events, jobs.
+
+    Args:
+        outbox: where all of it goes.
+        tokens: name the hand-overs that are canceled.
+        waiters: hear of jobs that ended.
+        publishing: takes the jobs that were handed out.
+        events: whether changes are told to the events exchange.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        tokens: Tokens,
+        waiters: Waiters,
+        publishing: Publishing,
+        *,
+        events: bool,
+    ) -> None:
+        self._outbox = outbox
+        self._tokens = tokens
+        self._waiters = waiters
+        self._publishing = publishing
+        self._tells_events = events
+
+    async def carry_out(self, effects: Effects) -> None:
+        """Tell whoever is concerned; jobs go out in the background."""
+        if effects.revoked:
+            await self._revoke(effects.revoked)
+        for address, kind, body in effects.answers:
+            await self._outbox.answer(*address, kind, body)
+        self._waiters.ended((item.identity.id, item.facts.state) for item in effects.changes)
+        if self._tells_events:
+            self._outbox.tell(_events(effects, clock.now()))
+        self._publishing.start(effects)
+
+    async def _revoke(self, revoked: Sequence[Revoked]) -> None:
+        tokens = [
+            (
+                item.identity.type or "",
+                item.identity.channel,
+                self._tokens.make(item.identity.id, item.handover, item.key),
+            )
+            for item in revoked
+        ]
+        try:
+            await self._outbox.revoke(tokens)
+        except Unavailable as error:
+            log.warning("workers were not told of %d cancels: %s", len(tokens), error)
+
+
+def _events(effects: Effects, now: int) -> list[JobEvent]:
+    events = [_event(change, now) for change in effects.changes]
+    for identity, facts, text in effects.progressed:
+        event = _event(Change(identity, facts), now)
+        event.progress = msgspec.json.decode(text, type=Progress)
+        events.append(event)
+    return events
+
+
+def _event(change: Change, now: int) -> JobEvent:
+    identity = change.identity
+    return JobEvent(
+        job=id_text(identity.id),
+        state=change.facts.state,
+        at=now,
+        type=identity.type,
+        name=identity.name,
+        channel=identity.channel,
+        graph=None if identity.graph is None else id_text(identity.graph.id),
+        attempt=change.facts.attempt,
+        error=change.error,
+    )

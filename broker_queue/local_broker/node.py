@@ -44,10 +44,12 @@ CONFIGURATION = {
 }
 
 ERLANG_ARGUMENTS = (
-    "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+    "+S 2:2 +sbwt very_short +sbwtdcpu none +sbwtdio very_short"
+    " -kernel inet_dist_use_interface {127,0,0,1}"
 )
-"""Two schedulers that do not spin while idle: the node shares the machine with the work. Erlang's
-own port, which RabbitMQ's command-line tools use, would listen on every address."""
+"""Two schedulers that hardly spin while idle: the node shares the machine with the work. Not at all
+would double the time to start, in which they hand thousands of file operations to each other.
+Erlang's own port, which RabbitMQ's command-line tools use, would listen on every address."""
 
 NODE_NAME = "broker-queue@localhost"
 """The same at each start: data lie under the node's name. Its epmd, which knows names, is its own."""
@@ -196,7 +198,10 @@ class PrivateNode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        if self._is_temporary:  # nothing of it is needed again
+            self.kill()
+        else:
+            self.stop()
         self._remove()
 
     def _remove(self) -> None:

@@ -15,7 +15,14 @@ from pathlib import Path
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Asked by every package that wants to start a service; exit code 101 forbids it."""
 
+LOCK = Path("/run/broker-queue-install.lock")
+
 INSTALL_TIMEOUT = 600
+
+WAIT = ("-o", "DPkg::Lock::Timeout=300")
+"""Seconds that apt waits for others who install something."""
+
+SERVER = "rabbitmq-server"
 
 
 def why_not() -> str | None:
@@ -27,10 +34,23 @@ def why_not() -> str | None:
     return None
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other process of ours installs: what it unpacked so far cannot be used yet."""
+    if why_not() is not None:
+        yield
+        return
+    import fcntl  # Windows has none
+
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def install(progress: Callable[[str], None]) -> str | None:
     """Install the server without starting it; return what went wrong, or None."""
     progress("installing RabbitMQ from the distribution's packages (about a minute, once)")
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "rabbitmq-server"]
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT, SERVER]
     with _no_services_started():
         if _run(["apt-get", "update", "-q"]) is not None:
             progress("the package lists could not be updated; trying with the old ones")

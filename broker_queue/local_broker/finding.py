@@ -80,8 +80,9 @@ def find_broker(
         yield Broker(given, f"the broker of {URL_VARIABLE}")
         return
     tried: list[tuple[str, str]] = [(URL_VARIABLE, "not set")]
-    if installed_server() is None and not _container_is_possible(tried):
-        _install(tried, progress)
+    with debian.one_at_a_time():
+        if installed_server() is None and not _container_is_possible(tried):
+            _install(tried, progress)
     if installed_server() is not None:
         with _private_node(folder, management=management, progress=progress) as broker:
             yield broker

@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
+from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from broker_queue.local_broker import container, debian, finding
 from broker_queue.local_broker.finding import URL_VARIABLE, Broker, NoBroker, find_broker
 from broker_queue.local_broker.node import PrivateNode
+from tests.support.waiting import PATIENCE
 
 
 def found() -> Broker:
@@ -74,12 +76,43 @@ def test_where_nothing_works_one_message_says_what_to_do(monkeypatch: pytest.Mon
         assert part in text
 
 
-def test_an_install_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_install_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nothing(monkeypatch)
+    monkeypatch.setattr(debian, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(debian, "why_not", lambda: None)
     monkeypatch.setattr(debian, "install", lambda _progress: "apt-get: no space left")
     with pytest.raises(NoBroker, match="no space left"):
         found()
+
+
+def test_of_two_processes_one_installs_and_the_other_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nothing(monkeypatch)
+    monkeypatch.setattr(debian, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(debian, "why_not", lambda: None)
+    monkeypatch.setattr(PrivateNode, "__init__", lambda *_a, **_k: None)
+    monkeypatch.setattr(PrivateNode, "__enter__", does_not_start)
+    installing, second_looks = Event(), Event()
+    installed: list[str] = []
+
+    def install(_progress: Callable[[str], None]) -> None:
+        installing.set()
+        second_looks.wait(PATIENCE)
+        installed.append("rabbitmq-server")
+
+    monkeypatch.setattr(debian, "install", install)
+    monkeypatch.setattr(finding, "installed_server", lambda: installed[0] if installed else None)
+
+    def look() -> None:
+        with pytest.raises(NoBroker, match="the port is taken"):
+            found()
+
+    with in_background(look):
+        assert installing.wait(PATIENCE)
+        with in_background(look):
+            second_looks.set()
+    assert installed == ["rabbitmq-server"]
 
 
 def test_a_container_is_used_where_docker_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,15 +131,15 @@ def test_an_installed_server_that_does_not_start_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(URL_VARIABLE, raising=False)
-
-    def fails(_node: PrivateNode) -> PrivateNode:
-        raise finding.NodeError("the port is taken")
-
     monkeypatch.setattr(finding, "installed_server", lambda: "/usr/sbin/rabbitmq-server")
     monkeypatch.setattr(PrivateNode, "__init__", lambda *_a, **_k: None)
-    monkeypatch.setattr(PrivateNode, "__enter__", fails)
+    monkeypatch.setattr(PrivateNode, "__enter__", does_not_start)
     with pytest.raises(NoBroker, match="the installed rabbitmq-server: the port is taken"):
         found()
+
+
+def does_not_start(_node: PrivateNode) -> PrivateNode:
+    raise finding.NodeError("the port is taken")
 
 
 @contextmanager

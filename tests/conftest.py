@@ -25,13 +25,14 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def broker_url() -> Iterator[str]:
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a real broker: the one in the environment, or one that is started."""
     try:
         with find_broker() as broker:
             yield broker.url
     except NoBroker as error:
-        pytest.exit(str(error), returncode=2)
+        request.session.shouldstop = str(error)
+        raise
 
 
 @pytest.fixture

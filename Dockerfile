@@ -19,7 +19,7 @@ ENV PATH=/opt/broker-queue/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BROKER_QUEUE_DATABASE=/var/lib/broker-queue/scheduler.sqlite3
 WORKDIR /srv
-USER broker-queue
+USER 10001
 VOLUME ["/var/lib/broker-queue"]
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s --retries=4 \
     CMD ["broker-queue", "doctor", "--quiet"]

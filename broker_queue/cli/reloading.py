@@ -21,7 +21,7 @@ RELOAD_GRACE = 35.0
 """Seconds that a worker has to stop before it is killed: its grace time and a little."""
 
 HURRY = 5.0
-"""Seconds."""
+"""Seconds that it has once it was told a second time."""
 
 
 def run_with_reload(arguments: Sequence[str], folder: Path) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _RAW_DECODER = msgspec.json.Decoder(msgspec.Raw)
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
-_LONE_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(?!\\u[dD][c-fC-F])")
 _PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
 
 
@@ -76,7 +76,7 @@ def check_json(text: bytes, field: str, limit: int) -> None:
 def _problem(text: bytes, error: msgspec.DecodeError) -> str:
     """Return what is wrong; of half a surrogate pair the library says that data were truncated."""
     lone = _LONE_SURROGATE.search(text)
-    return f"{lone[0].decode()} is half of a surrogate pair" if lone else str(error)
+    return f"{lone[1].decode()} is half of a surrogate pair" if lone else str(error)
 
 
 def to_json(value: Any, field: str = "args") -> bytes:

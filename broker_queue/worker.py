@@ -355,7 +355,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Stop consuming, finish what runs within the grace time, hand back the rest."""
-        log.info("worker %s stops; %d jobs run", self.name, len(self._executions))
+        log.info("worker %s stops; jobs that still run: %d", self.name, len(self._executions))
         for channel, tag in self._consumers:
             await channel.stop_consuming(tag)
         await self._settle(self.grace.total_seconds())

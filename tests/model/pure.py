@@ -94,17 +94,20 @@ class PureEngine:
             ]
         fresh = sorted(number for number in held if number not in self.retried_as)
         copies = {number: len(self.jobs) + index for index, number in enumerate(fresh)}
-        for number in fresh:
-            known = self.parents[number]
+        for number, copy in copies.items():
             before = self.jobs[number]
-            facts = JobFacts(
-                key=len(self.jobs),
-                state=State.WAITING,
-                max_attempts=before.max_attempts,
-                queue_key=before.queue_key,
-                backoff=BACKOFF,
+            self._append(
+                JobFacts(
+                    key=copy,
+                    state=State.WAITING,
+                    max_attempts=before.max_attempts,
+                    queue_key=before.queue_key,
+                    backoff=BACKOFF,
+                )
             )
-            self._add(facts, {copies.get(p) or self._latest(p): c for p, c in known.items()})
+        for number, copy in copies.items():  # one may depend on a later one
+            known = self.parents[number].items()
+            self._begin(copy, {copies.get(p) or self._latest(p): c for p, c in known})
         self.retried_as |= copies
         self._settle()
         return True
@@ -125,11 +128,18 @@ class PureEngine:
         return job
 
     def _add(self, facts: JobFacts, parents: dict[int, Condition]) -> None:
+        self._append(facts)
+        self._begin(facts.key, parents)
+
+    def _append(self, facts: JobFacts) -> None:
         self.jobs.append(facts)
         self.parents.append({})
         self.children.append([])
+
+    def _begin(self, key: int, parents: dict[int, Condition]) -> None:
+        facts = self.jobs[key]
         for parent, condition in parents.items():
-            self._link(parent, facts.key, condition)
+            self._link(parent, key, condition)
         states = [
             (p, c, self.jobs[p].state if p < facts.key else State.WAITING)
             for p, c in parents.items()

@@ -44,6 +44,7 @@ def compare(engine: HistoryEngine, history: list[Command]) -> None:
         assert seen == reference.seen(), (number, command)
 
 
+@pytest.mark.timeout(1200)  # an example that fails is made small first
 def test_the_rules_do_what_the_reference_does_in_a_hundred_thousand_transitions() -> None:
     transitions = 0
 

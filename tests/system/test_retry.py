@@ -53,6 +53,23 @@ async def test_only_the_failed_part_is_copied_and_linked_both_ways(
     assert await finish(raw, "cleanup") == cleanup.id
 
 
+async def test_a_copy_may_depend_on_the_copy_of_a_later_job(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    gate = await queue.enqueue("gate")
+    early = await queue.enqueue("early", dependencies=[gate])
+    late = await queue.enqueue("late", max_attempts=1)
+    await queue.add_dependencies(early, [late])
+    await fail(raw, "late")
+    copies = await queue.retry(late)
+    assert copies.keys() == {early, late}
+    listed = (await queue.job_status(copies[early])).dependencies
+    assert [item.job for item in listed] == [gate, copies[late]]
+    await finish(raw, "gate")
+    await finish(raw, "late")
+    assert await finish(raw, "early") == copies[early]
+
+
 async def test_only_failed_and_canceled_jobs_can_be_retried(
     queue: JobQueue, raw: RawClient
 ) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
+COMMAND = (sys.executable, "-c", "import sys; from broker_queue.cli import main; sys.exit(main())")
+"""Starts the command line in another process, with this Python, wherever its script lies."""
+
 
 def main() -> int:
     """Run the command line and return its exit code (entry point of the console script)."""

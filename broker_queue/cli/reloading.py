@@ -13,9 +13,8 @@ from typing import NoReturn
 
 from watchfiles import PythonFilter, watch
 
+from broker_queue.cli import COMMAND
 from broker_queue.local_broker.guard import guarded
-
-RUN = "import sys; from broker_queue.cli import main; sys.exit(main())"
 
 RELOAD_GRACE = 35.0
 """Seconds that a worker has to stop before it is killed: its grace time and a little."""
@@ -31,7 +30,7 @@ def run_with_reload(arguments: Sequence[str], folder: Path) -> None:
     the next change.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    command = [sys.executable, "-c", RUN, *arguments]
+    command = [*COMMAND, *arguments]
     process = _start(command)
     try:
         for changes in watch(folder, watch_filter=PythonFilter(), raise_interrupt=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from broker_queue import BrokerQueueError
+from broker_queue.cli import COMMAND
 from broker_queue.local_broker.guard import guarded
 
-PYTHON = (sys.executable, "-c")
 PROJECT = Path(__file__).parents[2]
-COMMAND_LINE = "import sys; from broker_queue.cli import main; sys.exit(main())"
 
 PATIENCE = 5.0
 """Seconds after each request to stop; the second one tells a worker to stop at once."""
@@ -46,7 +44,7 @@ class Processes:
         """Start ``broker-queue COMMAND``; it ends with this process, even if this one is killed."""
         with self._log(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
-                guarded([*PYTHON, COMMAND_LINE, *command]),
+                guarded([*COMMAND, *command]),
                 cwd=PROJECT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
                 stdin=subprocess.DEVNULL,

@@ -6,16 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from broker_queue.cli import COMMAND
 from tests.support.waiting import PATIENCE
-
-COMMAND = (sys.executable, "-c", "import sys; from broker_queue.cli import main; sys.exit(main())")
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from broker_queue.cli import COMMAND
 from broker_queue.client import JobQueue
 from broker_queue.errors import JobError
 from broker_queue.worker import Worker
-from tests.cli.processes import COMMAND, CommandLine
+from tests.cli.processes import CommandLine
 from tests.support.waiting import PATIENCE
 from tests.support.workers import running
 

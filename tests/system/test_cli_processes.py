@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from broker_queue.cli import COMMAND
 from broker_queue.client import JobQueue
-from tests.cli.processes import COMMAND, CommandLine, finish, line_of
+from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import until
 

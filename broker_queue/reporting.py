@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
 from typing import NamedTuple
 
 from msgspec import Raw
 
+from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import encode
@@ -62,11 +62,9 @@ class Reporting:
 
     async def close(self) -> None:
         """Stop; what was not confirmed is delivered to another worker by the broker."""
-        self._running.cancel()
         for task in self._tasks:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._running
+        await end(self._running)
 
     async def _run(self) -> None:
         while True:

@@ -20,7 +20,8 @@ from yarl import URL
 
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
-from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT, describe
+from broker_queue.amqp.ending import end
+from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT, as_unavailable, describe
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 decoding.install()
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 MAX_PAUSE = 10.0
 """Seconds between attempts to connect, at most."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the broker to answer that it has closed the connection."""
 
 HEARTBEAT = 15
 """Seconds; RabbitMQ advises 5 to 20 (https://www.rabbitmq.com/docs/heartbeats)."""
@@ -73,8 +77,8 @@ class Session:
     async def close(self) -> None:
         self._connection.close_callbacks.discard(self._on_closed)
         self.fail("closed")
-        with suppress(*BROKER_ERRORS, asyncio.CancelledError):
-            async with asyncio.timeout(5):
+        with suppress(Unavailable):
+            async with as_unavailable("not closed"), asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
 
     def _on_closed(self, _connection: Any, reason: BaseException | None) -> None:
@@ -144,10 +148,8 @@ class Connection:
     async def close(self) -> None:
         """Close for good; whatever was not acknowledged goes back to its queue."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+            task, self._task = self._task, None
+            await end(task)
 
     async def _run(self) -> None:
         pause = 0.2

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from broker_queue.amqp.ending import end
 from broker_queue.cli.exit_codes import ExitCode, WaitTimeout
 from broker_queue.cli.invocation import Invocation
 from broker_queue.cli.tally import Tally
@@ -91,9 +91,7 @@ async def _show_events(
                 tally.add(event)
                 board.tell(event)
         finally:
-            drawing.cancel()
-            with suppress(asyncio.CancelledError):
-                await drawing
+            await end(drawing)
         board.show(tally.snapshot(finished=True))
     return set(tally.states.values())
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import aio_pika
 
 from broker_queue import BrokerQueueError, JobQueue, Unavailable
+from broker_queue.amqp.ending import end
 from broker_queue.local_broker.finding import URL_VARIABLE, find_broker
 from broker_queue.protocol.names import Names
 from examples.standard_library.jobs import worker
@@ -48,21 +49,22 @@ class Place:
     def queue(self, timeout: float = 30.0) -> JobQueue:
         return JobQueue(self.url, namespace=self.namespace, timeout=timeout, name="demo")
 
-    async def alongside(self, work: Awaitable[T]) -> T:
+    async def alongside(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of `work`; it fails at once when one of our processes ends.
 
         Raises:
             ProcessEnded: one has ended.
         """
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         try:
             while not task.done():
                 if self.processes is not None:
                     self.processes.check()
                 await asyncio.wait([task], timeout=PAUSE)
-            return task.result()
         finally:
-            task.cancel()
+            with suppress(BrokerQueueError):  # raised below, or a process that ended says more
+                await end(task)
+        return task.result()
 
 
 def attach(shown: Screen) -> Place:

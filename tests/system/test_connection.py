@@ -1,0 +1,57 @@
+"""A connection that is closed while something else happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from broker_queue.amqp.connection import Connection, Session
+from tests.support.waiting import PATIENCE
+
+TURNS = 30
+"""Turns of the event loop in which a connection can be met at each step of its closing."""
+
+
+async def nothing_to_set_up(_session: Session) -> None: ...
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    connection = Connection(url, name="test", setup=nothing_to_set_up)
+    await connection.start(fail_fast=True)
+    try:
+        yield connection
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await connection.close()
+
+
+async def turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_a_cancellation_of_who_closes_is_not_lost(broker_url: str) -> None:
+    async with connected(broker_url) as connection:
+        closing = asyncio.create_task(connection.close())
+        await turns(2)
+        assert not closing.done()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert not connection.is_up
+
+
+@pytest.mark.parametrize("after", range(0, TURNS, 3))
+async def test_closing_ends_a_connection_that_has_just_been_lost(
+    broker_url: str, after: int
+) -> None:
+    async with connected(broker_url) as connection:
+        (await connection.session()).fail("lost by the test")
+        await turns(after)
+        async with asyncio.timeout(PATIENCE):
+            await connection.close()
+        assert not connection.is_up

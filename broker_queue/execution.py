@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
 from broker_queue.protocol.messages import encode
@@ -94,7 +95,9 @@ class Execution:
             if self._stopped_because is None:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
-                    running.cancel()
+                    if self._job is not None:
+                        self._job.stop()
+                    await end(running)
                     raise
                 return _released("the job canceled itself")
             return _released(self._stopped_because)

@@ -15,7 +15,7 @@ import signal
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.connection import Connection, Session
+from broker_queue.amqp.ending import end
 from broker_queue.amqp.failures import CALL_TIMEOUT
 from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
@@ -141,6 +142,9 @@ class Worker:
     async def run(self) -> None:
         """Take and run jobs until `stop` is called.
 
+        Where this is canceled instead, the jobs that run are canceled too, and the broker hands
+        them to another worker.
+
         Raises:
             ConfigurationError: no function is registered, or the URL cannot work.
         """
@@ -159,19 +163,18 @@ class Worker:
         self._slots = asyncio.Semaphore(self.concurrency)
         self._requests = Requests(url, self._names, name=f"worker {self.name}, publishing")
         self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
-        if not await self._connect():
-            return
-        self._reporting = Reporting(self._requests)
-        await self._consuming.start()
-        greeting = asyncio.create_task(self._keep_greeting(), name="hello")
-        try:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._requests.close)
+            if not await self._connect():
+                return
+            self._reporting = Reporting(self._requests)
+            closing.push_async_callback(self._reporting.close)
+            await self._consuming.start()
+            closing.push_async_callback(self._consuming.close)
+            closing.push_async_callback(self._abandon)
+            closing.push_async_callback(end, asyncio.create_task(self._keep_greeting()))
             await self._stop_requested.wait()
             await self._drain()
-        finally:
-            greeting.cancel()
-            await self._consuming.close()
-            await self._reporting.close()
-            await self._requests.close()
 
     async def _run_until_signal(self) -> None:
         loop = asyncio.get_running_loop()
@@ -364,6 +367,13 @@ class Worker:
         await self._settle(STOP_TIMEOUT)
         with suppress(Unavailable):
             await self._greet(stopping=True)
+
+    async def _abandon(self) -> None:
+        """Cancel what is still held: `run` was canceled, or a job does not stop."""
+        for task in self._held:
+            task.cancel()
+        if self._held:
+            await asyncio.wait(self._held, timeout=STOP_TIMEOUT)
 
     async def _settle(self, seconds: float) -> None:
         """Wait until nothing is held, at most this long, or until the second signal."""

@@ -18,7 +18,7 @@ from broker_queue.job import State
 from broker_queue.protocol.codec import RawJson
 from broker_queue.running import Job
 from broker_queue.worker import Worker
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 from tests.support.workers import running
 
 
@@ -311,6 +311,52 @@ async def test_a_graceful_stop_hands_back_what_it_does_not_finish(
     async with running(second, broker_url, namespace):
         statuses = await queue.wait(jobs)
     assert [status.result for status in statuses] == [1, 1, 1]
+
+
+async def test_a_worker_that_is_canceled_cancels_its_jobs_and_another_takes_them(
+    queue: JobQueue, broker_url: str, namespace: str
+) -> None:
+    first = Worker(url=broker_url, namespace=namespace)
+    begun, ended = asyncio.Event(), asyncio.Event()
+    running_in_thread, told = threading.Event(), threading.Event()
+
+    @first.job()
+    async def endless() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+        return "never"
+
+    @first.job()
+    def stubborn(job: Job) -> str:
+        running_in_thread.set()
+        while not job.canceled:
+            time.sleep(0.001)
+        told.set()
+        return "too late"
+
+    work = asyncio.create_task(first.run())
+    jobs = [await queue.enqueue(kind, max_attempts=1) for kind in ("endless", "stubborn")]
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(begun.wait(), asyncio.to_thread(running_in_thread.wait, PATIENCE))
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert ended.is_set()
+    assert await asyncio.to_thread(told.wait, PATIENCE)
+
+    second = Worker()
+
+    @second.job("endless")
+    @second.job("stubborn")
+    def take_over() -> str:
+        return "by the second"
+
+    async with running(second, broker_url, namespace):
+        assert [await queue.result(job) for job in jobs] == ["by the second"] * 2
 
 
 def test_registration_refuses_what_cannot_work() -> None:

@@ -20,7 +20,7 @@ from yarl import URL
 
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
-from broker_queue.amqp.ending import end
+from broker_queue.amqp.ending import end, ended
 from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT, as_unavailable, describe
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
@@ -77,6 +77,9 @@ class Session:
     async def close(self) -> None:
         self._connection.close_callbacks.discard(self._on_closed)
         self.fail("closed")
+        await ended(asyncio.create_task(self._close()))  # half closed, it would leave its socket
+
+    async def _close(self) -> None:
         with suppress(Unavailable):
             async with as_unavailable("not closed"), asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()

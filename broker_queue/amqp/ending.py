@@ -1,4 +1,8 @@
-"""How a task is ended by who started it."""
+"""How who started a task sees it to its end.
+
+Whoever waits may be canceled meanwhile. Suppressing CancelledError around ``await task`` would lose
+that, the two look the same there; here it is raised as soon as the task has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,9 @@ import asyncio
 from typing import Any
 
 
-async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel `task` and return once it has ended; an error of its own is raised here.
-
-    Whoever waits here may be canceled meanwhile. That is raised as soon as the task has ended;
-    suppressing CancelledError around ``await task`` would lose it, the two look the same there.
-    """
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Return once `task` has ended, undisturbed by who waits; an error of its own is raised."""
     canceled: asyncio.CancelledError | None = None
-    task.cancel()
     while not task.done():
         try:
             await asyncio.wait([task])
@@ -23,3 +22,9 @@ async def end(task: asyncio.Task[Any]) -> None:
         raise canceled
     if not task.cancelled():
         task.result()
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel `task` and return once it has ended; an error of its own is raised."""
+    task.cancel()
+    await ended(task)

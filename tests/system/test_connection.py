@@ -50,8 +50,10 @@ async def test_closing_ends_a_connection_that_has_just_been_lost(
     broker_url: str, after: int
 ) -> None:
     async with connected(broker_url) as connection:
-        (await connection.session()).fail("lost by the test")
+        session = await connection.session()
+        session.fail("lost by the test")
         await turns(after)
         async with asyncio.timeout(PATIENCE):
             await connection.close()
         assert not connection.is_up
+        assert session._connection.is_closed

@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", "1"))
 PATIENCE = 20.0 * TIMEOUT_FACTOR
 
+SHORT_TIMEOUT = 2.5
+"""Seconds of a client that is to give up soon; it connects within them on a loaded machine too."""
+
 
 async def until(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Return once the condition holds; fail after `patience` seconds."""

@@ -22,7 +22,7 @@ from broker_queue.amqp.channel import Outgoing
 from broker_queue.graph import new_job_id
 from broker_queue.protocol.names import Names
 from tests.support.proxy import Proxy
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE, SHORT_TIMEOUT, until
 
 AT_ONCE = 0.3
 """Seconds after which nothing comes any more."""
@@ -331,7 +331,7 @@ async def test_a_message_that_is_no_job_stops_nobody(
         await channel.publish(message)
     job = await queue.enqueue("build")
 
-    async with JobQueue(broker_url, namespace=namespace, timeout=1) as client:
+    async with JobQueue(broker_url, namespace=namespace, timeout=SHORT_TIMEOUT) as client:
         assert (await client.dequeue("build", timeout=PATIENCE)).id == job
 
 

@@ -24,6 +24,7 @@ from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import decode
 from tests.support.fake_scheduler import FakeScheduler
+from tests.support.waiting import SHORT_TIMEOUT
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ async def test_only_the_wrong_one_of_many_enqueues_is_refused(queue: JobQueue) -
 async def test_a_lost_answer_is_told_to_all_that_shared_the_request(
     fake: FakeScheduler, broker_url: str, namespace: str
 ) -> None:
-    async with JobQueue(broker_url, namespace=namespace, timeout=0.2) as queue:
+    async with JobQueue(broker_url, namespace=namespace, timeout=SHORT_TIMEOUT) as queue:
         found = await asyncio.gather(
             *(queue.enqueue("a") for _ in range(3)), return_exceptions=True
         )

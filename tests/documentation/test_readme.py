@@ -13,6 +13,7 @@ import yaml
 
 from broker_queue.cli.graph_file import read_graph
 from broker_queue.client import JobQueue
+from tests.support.waiting import PATIENCE
 from tests.support.workers import running
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ async def test_the_client_and_the_worker_of_the_readme_work_together(
     source = block("python", "asyncio.run(main())").replace("asyncio.run(main())", "")
     client = module("client", source, tmp_path)
     async with running(jobs.worker, broker_url, namespace):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(2 * PATIENCE):
             await client.main()
     assert capsys.readouterr().out == "built from /data/data.csv\n"
 

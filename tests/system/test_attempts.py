@@ -14,7 +14,7 @@ from scheduler.rules import lifecycle
 from tests.support.ends import fail, finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 async def test_the_wait_before_each_attempt_grows_until_the_last_one_failed(
@@ -86,7 +86,7 @@ async def test_a_worker_that_says_nothing_after_it_started_is_timed_out(
     assert second.headers["attempt"] == 2
     assert (await raw.report("finished", first.correlation_id, b"1")).type == "stale"
     await raw.report("started", second.correlation_id, {})
-    status = await queue.wait(job, timeout=10)
+    status = await queue.wait(job, timeout=PATIENCE)
     assert (status.state, status.attempt) == (State.FAILED, 2)
     assert status.error is not None
     assert (status.error.code, "0.05 s" in status.error.message) == ("timeout", True)
@@ -104,7 +104,7 @@ async def test_a_job_that_kills_its_workers_fails_at_the_delivery_limit(
         for _ in range(3):
             async with RawClient(broker_url, namespace) as worker:
                 await worker.take("deadly")
-        status = await queue.wait(job, timeout=20)
+        status = await queue.wait(job, timeout=PATIENCE)
     assert status.state is State.FAILED
     assert status.error is not None
     assert status.error.code == "worker_died"
@@ -114,7 +114,7 @@ async def test_a_job_that_kills_its_workers_fails_at_the_delivery_limit(
 async def test_a_job_that_its_worker_rejects_fails(queue: JobQueue, raw: RawClient) -> None:
     job = await queue.enqueue("a")
     await (await raw.take("a")).reject()
-    status = await queue.wait(job, timeout=10)
+    status = await queue.wait(job, timeout=PATIENCE)
     assert status.error is not None
     assert (status.error.code, "rejected" in status.error.message) == ("dead_letter", True)
 
@@ -133,7 +133,7 @@ async def test_a_delayed_job_is_available_when_its_time_has_come(
     status = await queue.job_status(soon)
     assert status.started is not None
     assert status.started - status.queued >= timedelta(seconds=0.2)
-    assert (await queue.wait(after, timeout=10)).state is State.FINISHED
+    assert (await queue.wait(after, timeout=PATIENCE)).state is State.FINISHED
     assert (await queue.job_status(late)).available_at == moment + timedelta(days=1)
 
 

@@ -13,6 +13,7 @@ from broker_queue.job import State
 from broker_queue.protocol.codec import RawJson
 from tests.support.ends import finish
 from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 LIMIT = 1 << 20
 
@@ -97,7 +98,7 @@ async def test_args_over_the_limit_are_refused_with_field_size_and_limit(queue: 
 async def test_a_result_over_the_limit_fails_the_job(queue: JobQueue, raw: RawClient) -> None:
     job = await queue.enqueue("a")
     await finish(raw, "a", b'"' + b"x" * (LIMIT - 1) + b'"')
-    status = await queue.wait(job, timeout=10)
+    status = await queue.wait(job, timeout=PATIENCE)
     assert status.state is State.FAILED
     assert status.error is not None
     assert str(LIMIT) in status.error.message
@@ -106,7 +107,7 @@ async def test_a_result_over_the_limit_fails_the_job(queue: JobQueue, raw: RawCl
 async def test_an_empty_result_counts_as_null(queue: JobQueue, raw: RawClient) -> None:
     job = await queue.enqueue("a")
     await finish(raw, "a", b"")
-    assert (await queue.wait(job, timeout=10)).raw_result == b"null"
+    assert (await queue.wait(job, timeout=PATIENCE)).raw_result == b"null"
 
 
 def nested(depth: int) -> list[Any]:

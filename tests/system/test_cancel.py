@@ -13,6 +13,7 @@ from broker_queue.graph import Graph
 from broker_queue.job import State
 from tests.support.ends import ended_job
 from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.is_final])
@@ -107,7 +108,7 @@ async def test_finish_against_cancel_ends_in_exactly_one_state(
                 calls.reverse()
             answers = await asyncio.gather(*calls)
             status = await queue.job_status(job)
-            follower = await queue.wait(dependent, timeout=10)
+            follower = await queue.wait(dependent, timeout=PATIENCE)
             canceled = next(item.canceled for item in answers if hasattr(item, "canceled"))
             verdict = next(item.type for item in answers if hasattr(item, "type"))
             expected = {

@@ -14,7 +14,7 @@ from broker_queue.cli import COMMAND
 from broker_queue.client import JobQueue
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import wait_until_it_answers
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 JOBS = """
 from broker_queue.worker import Worker
@@ -67,7 +67,7 @@ async def test_a_worker_from_a_file_runs_jobs_until_it_is_interrupted(
 ) -> None:
     async with command_line.running("worker", "jobs:worker", "--name", "greeter") as process:
         job = await queue.enqueue("hello", {"name": "world"})
-        assert await queue.result(job, timeout=20) == "hello world"
+        assert await queue.result(job, timeout=PATIENCE) == "hello world"
         assert (await command_line.run("workers", "-q")).out == "greeter\n"
         assert (await command_line.run("doctor")).code == 0
         process.send_signal(signal.SIGINT)
@@ -82,7 +82,7 @@ async def test_a_worker_starts_again_when_its_file_changes(
     source = command_line.folder / "jobs.py"
     async with command_line.running("worker", "jobs:worker", "--reload") as process:
         job = await queue.enqueue("hello", {"name": "world"})
-        assert await queue.result(job, timeout=20) == "hello world"
+        assert await queue.result(job, timeout=PATIENCE) == "hello world"
         source.write_text("import nonsense\n")
         while "importing jobs failed" not in await line_of(process.stderr):
             pass
@@ -90,7 +90,7 @@ async def test_a_worker_starts_again_when_its_file_changes(
 
         async def says_bye() -> bool:
             job = await queue.enqueue("hello", {"name": "world"})
-            return await queue.result(job, timeout=20) == "bye world"
+            return await queue.result(job, timeout=PATIENCE) == "bye world"
 
         await until(says_bye)
         process.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ from broker_queue.graph import Edge, Graph, new_job_id
 from broker_queue.job import Condition, JobId, State
 from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
-from tests.support.waiting import TIMEOUT_FACTOR
+from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR
 
 MANY = 100_000
 STALL = 3.0 * TIMEOUT_FACTOR
@@ -65,7 +65,7 @@ async def test_the_end_of_a_job_releases_or_skips_those_that_wait(
     assert (await queue.job_status(job)).state is (State.QUEUED if is_satisfied else State.SKIPPED)
     if is_satisfied:
         await finish(raw, "next")
-    assert (await queue.wait(after, timeout=10)).state is State.FINISHED
+    assert (await queue.wait(after, timeout=PATIENCE)).state is State.FINISHED
 
 
 async def test_the_same_dependency_twice_counts_once_and_the_stricter_condition_holds(
@@ -125,7 +125,7 @@ async def test_a_chain_of_a_thousand_milestones_ends_at_once(
     await queue.submit(graph)
     assert (await queue.job_status(tail)).state is State.WAITING
     assert await finish(raw, "first") == first.id
-    assert (await queue.wait(tail, timeout=10)).result is None
+    assert (await queue.wait(tail, timeout=PATIENCE)).result is None
 
 
 async def stalls(queue: JobQueue, raw: RawClient, until: asyncio.Task[Any]) -> list[float]:
@@ -244,7 +244,7 @@ async def test_a_pointer_that_leads_nowhere_fails_the_job(
 ) -> None:
     result = {"a": 1, "list": [0, 1]}
     job = await referring(queue, raw, result, {"x": None}, [{"at": "/x", "pointer": pointer}])
-    status = await queue.wait(job, timeout=10)
+    status = await queue.wait(job, timeout=PATIENCE)
     assert status.state is State.FAILED
     assert status.error is not None
     assert status.error.code == "invalid_reference"
@@ -290,7 +290,7 @@ async def test_results_that_fill_a_job_beyond_every_message_fail_it(
     text = json.dumps("x" * 1_000_000).encode()
     references = [{"at": f"/{i}", "pointer": ""} for i in range(13)]
     job = await referring(queue, raw, text, [None] * 13, references)
-    status = await queue.wait(job, timeout=10)
+    status = await queue.wait(job, timeout=PATIENCE)
     assert status.error is not None
     assert "the limit is" in status.error.message
 

@@ -121,7 +121,7 @@ async def test_every_change_of_a_small_graph_is_seen_in_order(
         return events
 
     watching = asyncio.create_task(watch())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await begun.wait()
         delivery = await raw.take("first")
         await raw.report("started", delivery.correlation_id, {})

@@ -151,7 +151,7 @@ async def test_a_report_without_a_type_is_a_result(raw: RawClient, queue: JobQue
     delivery = await raw.take("a")
     token = delivery.correlation_id
     await raw.publish("", delivery.reply_to or "", b'{"x":1}', correlation_id=token)
-    assert (await queue.wait(job, timeout=10)).result == {"x": 1}
+    assert (await queue.wait(job, timeout=PATIENCE)).result == {"x": 1}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_a_batch_holds_reports_on_many_jobs(raw: RawClient, queue: JobQueu
         {"token": tokens[0], "body": 2},
     ]
     await raw.tell("batch", None, items)
-    states = [(await queue.wait(job, timeout=10)).state for job in jobs]
+    states = [(await queue.wait(job, timeout=PATIENCE)).state for job in jobs]
     assert states == [State.FINISHED, State.FAILED, State.FAILED]
     assert (await queue.job_status(jobs[0])).result == 1
 

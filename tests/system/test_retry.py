@@ -13,6 +13,7 @@ from broker_queue.graph import Graph
 from broker_queue.job import State
 from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 
 async def test_only_the_failed_part_is_copied_and_linked_both_ways(
@@ -48,7 +49,7 @@ async def test_only_the_failed_part_is_copied_and_linked_both_ways(
     delivery = await raw.take("after")
     assert json.loads(delivery.body) == {"y": 2, "g": 1}
     await raw.report("finished", delivery.correlation_id, b"3")
-    assert (await queue.wait(copies[last.id], timeout=10)).state is State.FINISHED
+    assert (await queue.wait(copies[last.id], timeout=PATIENCE)).state is State.FINISHED
     assert (await queue.job_status(last)).state is State.SKIPPED
     assert await finish(raw, "cleanup") == cleanup.id
 

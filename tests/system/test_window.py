@@ -15,7 +15,7 @@ from scheduler.store.writer import Writer
 from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 async def test_the_broker_never_holds_more_jobs_than_the_window(
@@ -37,7 +37,7 @@ async def test_the_broker_never_holds_more_jobs_than_the_window(
             await delivery.acknowledge()
             counts.append(await raw.count(name))
         assert max(counts) == 5
-        assert {item.state for item in await queue.wait(jobs, timeout=10)} == {State.FINISHED}
+        assert {item.state for item in await queue.wait(jobs, timeout=PATIENCE)} == {State.FINISHED}
 
 
 async def test_higher_priorities_go_first_where_a_window_leaves_a_choice(
@@ -84,7 +84,7 @@ async def test_a_worker_sees_the_jobs_of_its_channels_only(queue: JobQueue, raw:
     other = await queue.enqueue("a", channel="tenant-2")
     delivery = await raw.take("a", "tenant-1")
     assert (delivery.message_id, delivery.headers["channel"]) == (tenant, "tenant-1")
-    job = await queue.dequeue("a", channels=["tenant-2", "tenant-3"], timeout=10)
+    job = await queue.dequeue("a", channels=["tenant-2", "tenant-3"], timeout=PATIENCE)
     assert job.id == other
     await queue.finish_job(job)
     assert await finish(raw, "a") == plain
@@ -121,7 +121,7 @@ async def test_a_standby_waits_and_takes_over_when_the_first_one_stops(
             await first.stop()
             assert (await queue.info()).epoch == 2
             assert await finish(raw, "before") == waiting
-            assert (await queue.wait(waiting, timeout=10)).state is State.FINISHED
+            assert (await queue.wait(waiting, timeout=PATIENCE)).state is State.FINISHED
 
 
 async def test_a_scheduler_whose_epoch_is_old_cannot_write(tmp_path: Path) -> None:

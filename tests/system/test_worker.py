@@ -246,7 +246,7 @@ async def test_a_timeout_stops_coroutines_and_leaves_threads_behind(
         jobs = [await queue.enqueue(kind, timeout=0.2) for kind in ("slow", "stubborn")]
         statuses = await queue.wait(jobs)
     assert [status.error.code for status in statuses if status.error] == ["timeout", "timeout"]
-    assert await asyncio.to_thread(stopped.wait, 10)
+    assert await asyncio.to_thread(stopped.wait, PATIENCE)
 
 
 async def test_cancel_stops_a_running_coroutine(
@@ -267,7 +267,7 @@ async def test_cancel_stops_a_running_coroutine(
         job = await queue.enqueue("endless")
         await begun.wait()
         await queue.cancel_job(job)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await ended.wait()
         assert (await queue.job_status(job)).state is State.CANCELED
 

@@ -27,6 +27,8 @@ from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailabl
 decoding.install()
 
 log = logging.getLogger(__name__)
+for library in ("aio_pika", "aiormq"):  # without any handler it would go to standard error
+    logging.getLogger(library).addHandler(logging.NullHandler())
 
 MAX_PAUSE = 10.0
 """Seconds between attempts to connect, at most."""
@@ -121,10 +123,14 @@ class Connection:
         self._task = asyncio.create_task(self._run(), name=f"connection {self._name}")
         if not fail_fast:
             return
-        async with self._changed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._changed.wait_for(lambda: self._session or self._attempts)
+        try:
+            async with self._changed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._changed.wait_for(lambda: self._session or self._attempts)
+        except asyncio.CancelledError:
+            await self.close()  # nobody else would
+            raise
         if self._session is None:
             await self.close()
             raise Unavailable(self._unavailable_text())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -57,3 +59,43 @@ async def test_closing_ends_a_connection_that_has_just_been_lost(
             await connection.close()
         assert not connection.is_up
         assert session._connection.is_closed
+
+
+async def test_who_gives_up_connecting_leaves_no_connection(broker_url: str) -> None:
+    connection = Connection(broker_url, name="given up", setup=nothing_to_set_up)
+    starting = asyncio.create_task(connection.start(fail_fast=True))
+    await turns(5)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert "connection given up" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+GIVE_UP_CONNECTING = """
+import asyncio, sys
+from broker_queue import JobQueue
+
+async def main():
+    for turns in range(0, 300, 5):
+        connecting = asyncio.create_task(JobQueue(sys.argv[1]).connect())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        await asyncio.wait([connecting])
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_gives_up_connecting_sees_nothing_of_the_library_below(
+    broker_url: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", GIVE_UP_CONNECTING, broker_url],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    assert done.stderr == ""

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsConfigDict
-from sqlalchemy.exc import DatabaseError
 
 from broker_queue.errors import ConfigurationError
 from scheduler import logs
 from scheduler.service import Service
 from scheduler.settings import Settings
-from scheduler.store.database import database_error_text
+from scheduler.store.database import DatabaseDown
 from scheduler.store.leader import LostLease
 
 log = logging.getLogger("scheduler")
@@ -49,13 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(settings)
     try:
         asyncio.run(_run(settings))
-    except ConfigurationError as error:
+    except (ConfigurationError, DatabaseDown) as error:
         log.error("%s", error)  # the text is all an operator needs
-        return 2
-    except DatabaseError as error:
-        log.error(
-            "the database %s cannot be used: %s", settings.database, database_error_text(error)
-        )
         return 2
     return 0
 

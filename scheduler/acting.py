@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Unavailable
 from broker_queue.protocol.messages import JobEvent, Progress
 from scheduler import clock
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Acting:
-    """Carries out effects: cancels first, then answers, events, jobs.
+    """Carries out effects: jobs, in the background; cancels, answers, events.
 
     Args:
         outbox: where all of it goes.
@@ -47,7 +48,8 @@ class Acting:
         self._tells_events = events
 
     async def carry_out(self, effects: Effects) -> None:
-        """Tell whoever is concerned; jobs go out in the background."""
+        """Tell whoever is concerned. Jobs come first: nobody asks again for one that was left."""
+        self._publishing.start(effects)
         if effects.revoked:
             await self._revoke(effects.revoked)
         for address, kind, body in effects.answers:
@@ -55,7 +57,6 @@ class Acting:
         self._waiters.ended((item.identity.id, item.facts.state) for item in effects.changes)
         if self._tells_events:
             self._outbox.tell(_events(effects, clock.now()))
-        self._publishing.start(effects)
 
     async def _revoke(self, revoked: Sequence[Revoked]) -> None:
         tokens = [
@@ -68,7 +69,7 @@ class Acting:
         ]
         try:
             await self._outbox.revoke(tokens)
-        except Unavailable as error:
+        except (Unavailable, Unroutable) as error:
             log.warning("workers were not told of %d cancels: %s", len(tokens), error)
 
 

@@ -1,4 +1,4 @@
-"""Requests that only read: each runs beside the loop, on a reading connection."""
+"""Requests that write nothing to the database: each is answered beside the loop, when it can be."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Connection
-
 from broker_queue.amqp.failures import BROKER_ERRORS
-from broker_queue.errors import Invalid, NotExist, Unavailable
+from broker_queue.errors import Invalid, NotExist, RequestError, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import QueueDepth, Topology
+from scheduler.incoming import Request, error_body
+from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.explain import QueueFacts, Step, explain
 from scheduler.rules.submission import id_bytes, id_text
 from scheduler.settings import Settings
 from scheduler.store import handout, queries
+from scheduler.store.database import Connection, DatabaseDown
 from scheduler.store.queries import Detail
 from scheduler.store.writer import Reader
 from scheduler.tokens import Tokens
@@ -45,6 +46,12 @@ MAX_WAY = 100_000
 
 MAX_HELLO_QUEUES = 1_000
 
+MAX_UNDER_WAY = 20_000
+"""Requests that are being answered, most of them waits; each takes some kilobytes."""
+
+_TOO_MANY = Unavailable(f"more than {MAX_UNDER_WAY:,} requests are being answered; ask again later")
+_OUR_FAULT = Unavailable("the scheduler failed at this request; its log says why")
+
 
 class Answering:
     """Answers ``status``, ``wait``, ``list``, ``graph``, ``explain``, ``hello`` and the like."""
@@ -65,6 +72,7 @@ class Answering:
         self._topology = topology
         self._tokens = tokens
         self._room = asyncio.Semaphore(READS_AT_ONCE)
+        self._under_way: set[asyncio.Task[None]] = set()
         self._since = clock.now()
         self.waiters = Waiters()
         self.workers = Workers(round(settings.hello_interval * 1000))
@@ -81,17 +89,40 @@ class Answering:
             "info": self._info,
         }
 
-    def can(self, operation: str) -> bool:
-        """Whether this operation only reads."""
+    def has(self, operation: str) -> bool:
+        """Whether this operation is answered here."""
         return operation in self._operations
 
-    async def answer(self, operation: str, request: messages.Message) -> messages.Message:
-        """Return the answer to a request.
+    def begin(self, request: Request) -> None:
+        """Answer a request as soon as that is possible."""
+        if request.reply is None:
+            return  # nobody wants to know
+        task = asyncio.create_task(self._answer(request, request.reply))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
-        Raises:
-            RequestError: it is refused.
-        """
-        return await self._operations[operation](request)
+    async def close(self) -> None:
+        """Answer no more; who asked asks the next scheduler."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _answer(self, request: Request, reply: ReplyAddress) -> None:
+        kind, answer = await self._found(request)
+        await self._outbox.answer(*reply, kind, answer)
+
+    async def _found(self, request: Request) -> tuple[str, messages.Message]:
+        try:
+            if len(self._under_way) > MAX_UNDER_WAY:
+                raise _TOO_MANY
+            return "ok", await self._operations[request.operation](request.message)
+        except RequestError as error:
+            return "error", error_body(error)
+        except DatabaseDown as error:
+            return "error", error_body(Unavailable(str(error)))
+        except Exception:
+            log.exception("request %s failed", request.operation)
+            return "error", error_body(_OUR_FAULT)
 
     async def _read(self, work: Callable[[Connection], Any]) -> Any:
         async with self._room:

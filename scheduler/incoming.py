@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +12,7 @@ from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
-from broker_queue.protocol.names import MAX_SHORT_STRING, reply_to_is_allowed
+from broker_queue.protocol.names import reply_to_is_allowed
 from broker_queue.protocol.reports import (
     REPORTS,
     BatchItem,
@@ -20,6 +21,7 @@ from broker_queue.protocol.reports import (
     Released,
     Started,
 )
+from scheduler.broker.inbox import Batch
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
@@ -57,6 +59,48 @@ class RefusedRequest(NamedTuple):
 
     reply: ReplyAddress
     error: RequestError
+
+
+class Sorted(NamedTuple):
+    """What the messages of a batch mean."""
+
+    writes: list[Request]
+    reads: list[Request]
+    reports: list[Incoming]
+    refused: list[RefusedRequest]
+    parked: list[Parked]
+
+
+def sort(batch: Batch, tokens: Tokens, max_result: int, is_read: Callable[[str], bool]) -> Sorted:
+    """Return what the messages of a batch mean.
+
+    Args:
+        batch: as it was taken.
+        tokens: verify whose reports they are.
+        max_result: bytes.
+        is_read: whether an operation is answered without the writer.
+    """
+    found = Sorted([], [], [], [], [])
+    for delivery in batch.requests:
+        request = read_request(delivery)
+        if isinstance(request, Parked):
+            found.parked.append(request)
+        elif isinstance(request, RefusedRequest):
+            found.refused.append(request)
+        else:
+            (found.reads if is_read(request.operation) else found.writes).append(request)
+    for delivery in batch.reports:
+        reports, problem = read_reports(delivery, tokens, max_result)
+        found.reports.extend(reports)
+        if problem is not None:
+            found.parked.append(problem)
+    for delivery in batch.dead:
+        death = read_dead(delivery, tokens)
+        if isinstance(death, Parked):
+            found.parked.append(death)
+        else:
+            found.reports.append(death)
+    return found
 
 
 def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
@@ -118,7 +162,8 @@ def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
         return Parked(delivery, "dead letter with an unknown token")
     reason = str(delivery.headers.get("x-first-death-reason", "rejected"))
     count = delivery.headers.get("x-delivery-count", "many")
-    text = DEAD_REASONS.get(reason, f"the broker gave up on it: {reason}").format(count=count)
+    known = DEAD_REASONS.get(reason)
+    text = known.format(count=count) if known else f"the broker gave up on it: {reason[:1_000]}"
     error = Error(code="worker_died" if reason == "delivery_limit" else "dead_letter", message=text)
     return Incoming(token, Die(token.handover), error=error)
 
@@ -127,7 +172,7 @@ def reply_address(delivery: Delivery) -> ReplyAddress | None:
     """Return where an answer goes, if one is wanted and the address is an allowed one."""
     if not delivery.reply_to or not reply_to_is_allowed(delivery.reply_to):
         return None
-    return ReplyAddress(delivery.reply_to, (delivery.correlation_id or "")[:MAX_SHORT_STRING])
+    return ReplyAddress(delivery.reply_to, delivery.correlation_id)
 
 
 class _Report(NamedTuple):

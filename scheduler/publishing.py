@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
 from broker_queue.errors import Unavailable
@@ -32,6 +32,16 @@ REFUSED_PAUSE = 5_000
 
 MAX_FILLED_BYTES = 12 << 20
 """Args with results filled in; RabbitMQ 4 takes messages of 16 MiB."""
+
+
+class Settled(NamedTuple):
+    """What became of jobs that were published, for the next transaction to note."""
+
+    confirmed: list[tuple[int, int]]
+    """Key and number of the hand-over."""
+    failed: list[Incoming]
+    again: set[int]
+    """Keys of jobs that are to be published once more."""
 
 
 class Publishing:
@@ -61,8 +71,28 @@ class Publishing:
         self.in_flight = 0
         self.confirmed: list[tuple[int, int]] = []
         self.unconfirmed: set[int] = set()
-        self.pause_until = 0
-        self.failed: list[Incoming] = []
+        self._pause_until = 0
+        self._failed: list[Incoming] = []
+
+    @property
+    def has_only_confirms(self) -> bool:
+        """Whether there is something to note, and all of it can wait for a moment."""
+        return bool(self.confirmed) and not self._failed
+
+    def take(self, now: int) -> Settled:
+        """Return what is to be noted; what was not confirmed once the broker can take it again."""
+        again: set[int] = set()
+        if self.unconfirmed and self._outbox.is_up and now >= self._pause_until:
+            again, self.unconfirmed = self.unconfirmed, set()
+        settled = Settled(self.confirmed, self._failed, again)
+        self.confirmed, self._failed = [], []
+        return settled
+
+    def put_back(self, settled: Settled) -> None:
+        """Keep what could not be noted, for the next transaction."""
+        self.confirmed += settled.confirmed
+        self._failed += settled.failed
+        self.unconfirmed |= settled.again
 
     def start(self, effects: Effects) -> None:
         """Begin to publish what a transaction handed out."""
@@ -90,7 +120,7 @@ class Publishing:
                 self._give_back(handouts)
                 return
             if refused:
-                self.pause_until = clock.now() + REFUSED_PAUSE
+                self._pause_until = clock.now() + REFUSED_PAUSE
                 self._give_back([i for i in handouts if (i.type, i.channel) in refused])
                 handouts = [i for i in handouts if (i.type, i.channel) not in refused]
             publishes = asyncio.gather(
@@ -108,14 +138,14 @@ class Publishing:
             await self._outbox.publish_job(self._message(item, args, dependencies))
         except PointerError as error:
             problem = f"its args could not be filled in: {error}"
-            self.failed.append(_failure(item, "invalid_reference", problem))
+            self._failed.append(_failure(item, "invalid_reference", problem))
         except Unavailable as error:
             log.debug("job %s was not confirmed: %s", id_text(item.id), error)
             self.unconfirmed.add(item.key)
         except Exception as error:
             log.exception("job %s could not be made into a message", id_text(item.id))
             problem = f"the scheduler could not make it into a message: {error}"
-            self.failed.append(_failure(item, "unpublishable", problem))
+            self._failed.append(_failure(item, "unpublishable", problem))
         else:
             self.confirmed.append((item.key, item.handover))
         finally:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection
-
 from broker_queue.errors import RequestError
 from broker_queue.protocol.messages import Message, Submit
 from scheduler.clock import chance
@@ -18,6 +16,7 @@ from scheduler.operations.transaction import Effects, Transaction
 from scheduler.rules.submission import Limits
 from scheduler.store import handout as handout_rows
 from scheduler.store import leader
+from scheduler.store.database import Connection
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,12 +38,26 @@ class Work:
     """Jobs that may be handed out: publishing more than the broker takes would only fill memory."""
     renew_lease_until: int | None = None
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(
+            self.requests
+            or self.reports
+            or self.published
+            or self.publish_again
+            or self.failed
+            or (self.fill and self.room)
+            or self.run_timers
+            or self.settle
+            or self.renew_lease_until
+        )
+
 
 @dataclass(slots=True)
 class Done:
     """What came of it. Requests that were refused, and had nobody to tell, are in `refused`."""
 
-    effects: Effects
+    effects: Effects = field(default_factory=Effects)
     next_due: int | None = None
     refused: list[tuple[Request, str]] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from pamqp import decode
 
 
 def install() -> None:
-    """Make the library read such text with replacement characters, such times as 1970."""
+    """Make the library read such text with question marks, such times as 1970."""
     decode.METHODS |= {"shortstr": _short_text, "timestamp": _moment}
     decode.TABLE_MAPPING |= {b"T": _moment}
     decode.short_str = _short_text
@@ -22,8 +22,9 @@ _strict_moment = decode.timestamp
 
 
 def _short_text(value: bytes) -> tuple[int, str]:
+    """Return text that is never longer than it came: it may go out again, in an answer."""
     length = value[0]
-    return length + 1, value[1 : length + 1].decode(errors="replace")
+    return length + 1, value[1 : length + 1].decode(errors="replace").replace("\ufffd", "?")
 
 
 def _moment(value: bytes) -> tuple[int, datetime]:

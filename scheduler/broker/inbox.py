@@ -36,17 +36,29 @@ class Batch:
     def deliveries(self) -> list[Delivery]:
         return [*self.requests, *self.reports, *self.dead]
 
+    def singles(self) -> list[Batch]:
+        """Return its messages as batches of one, those of each queue in their order."""
+        return [
+            *(Batch(reports=[delivery]) for delivery in self.reports),
+            *(Batch(dead=[delivery]) for delivery in self.dead),
+            *(Batch(requests=[delivery]) for delivery in self.requests),
+        ]
+
 
 class Inbox:
     """Consumes the scheduler's own queues; each has a channel of its own.
 
     Deliveries of one channel are taken and settled in order, so that one acknowledgement with
     `multiple` settles all of a batch.
+
+    Args:
+        names: of the namespace.
+        arrived: set whenever something was delivered.
     """
 
     def __init__(self, names: Names, arrived: asyncio.Event) -> None:
         self._names = names
-        self._arrived = arrived
+        self.arrived = arrived
         self._requests: deque[Delivery] = deque()
         self._reports: deque[Delivery] = deque()
         self._dead: deque[Delivery] = deque()
@@ -90,7 +102,7 @@ class Inbox:
     def _putter(self, waiting: deque[Delivery]) -> Callable[[Delivery], None]:
         def put(delivery: Delivery) -> None:
             waiting.append(delivery)
-            self._arrived.set()
+            self.arrived.set()
 
         return put
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
@@ -44,7 +44,7 @@ class Outbox:
     """Publishes on a connection of its own, since the broker may block one that publishes."""
 
     def __init__(
-        self, url: str, names: Names, topology: Topology, on_up: Callable[[], Awaitable[None]]
+        self, url: str, names: Names, topology: Topology, on_up: Callable[[], None]
     ) -> None:
         self._names = names
         self._topology = topology
@@ -59,10 +59,10 @@ class Outbox:
         self._events_wanted = asyncio.Event()
         self._feeding: asyncio.Task[None] | None = None
 
-    async def start(self, *, fail_fast: bool) -> None:
+    async def start(self) -> None:
         """Connect, and keep connected."""
         self._feeding = asyncio.create_task(self._feed_events(), name="events")
-        await self._connection.start(fail_fast=fail_fast)
+        await self._connection.start()
 
     async def close(self) -> None:
         if self._feeding is not None:
@@ -189,7 +189,7 @@ class Outbox:
         self._confirmed = await session.open_channel()
         self._unconfirmed = await session.open_channel(confirms=False)
         await self._topology.declare(self._confirmed)
-        await self._on_up()
+        self._on_up()
 
     async def _feed_events(self) -> None:
         while True:

@@ -29,9 +29,9 @@ def run_due(transaction: Transaction) -> int | None:
     return jobs.next_due(transaction.connection)
 
 
-def forget_old_parts(transaction: Transaction) -> int:
-    """Delete submits whose parts never became complete; return how many parts."""
-    return submits.forget_parts(transaction.connection, transaction.now - PART_LIFETIME)
+def forget_old_parts(transaction: Transaction) -> None:
+    """Delete submits whose parts never became complete."""
+    submits.forget_parts(transaction.connection, transaction.now - PART_LIFETIME)
 
 
 def _timeout_error(timeout: int | None) -> Error:

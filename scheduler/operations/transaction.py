@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection
 
 from broker_queue.job import State
 from broker_queue.protocol.messages import Error, Message, encode
@@ -22,6 +21,7 @@ from scheduler.rules.lifecycle import (
 )
 from scheduler.rules.submission import Limits
 from scheduler.store import jobs
+from scheduler.store.database import Connection
 from scheduler.store.handout import Handout
 from scheduler.store.jobs import Identity, LoadedJob
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
@@ -23,7 +24,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ClauseElement,
     ColumnElement,
-    Connection,
     Dialect,
     Engine,
     LargeBinary,
@@ -33,15 +33,22 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy import Connection as Connection  # for modules that must not know SQLAlchemy
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from broker_queue.errors import ConfigurationError
+from broker_queue.errors import BrokerQueueError, ConfigurationError
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -60,6 +67,17 @@ READER_PRAGMAS = (
     "wal_autocheckpoint = 0",  # only the writer checkpoints
     "cache_size = -16384",
 )
+
+
+_REFUSALS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""The database works; it was asked for what it refuses, now and ever."""
+
+
+class DatabaseDown(BrokerQueueError):
+    """The database does not work now: locked, full, read-only, damaged.
+
+    Of a transaction that was being committed it is unknown whether it was written.
+    """
 
 
 class Database:
@@ -173,12 +191,17 @@ def blobs(name: str) -> Any:
     return bindparam(name, expanding=True, type_=LargeBinary(16))
 
 
-def database_error_text(error: BaseException) -> str:
-    """Return what an operator should know of a failed database call."""
-    original = getattr(error, "orig", None) or error
-    if isinstance(original, sqlite3.Error):
-        return f"{type(original).__name__}: {original}"
-    return str(original)
+@contextmanager
+def outages_translated(path: str | None) -> Iterator[None]:
+    """Raise `DatabaseDown`, with what an operator should know, in place of the driver's errors."""
+    try:
+        yield
+    except _REFUSALS:
+        raise
+    except (DatabaseError, sqlite3.DatabaseError, OSError) as error:
+        original = getattr(error, "orig", None) or error
+        text = f"{type(original).__name__}: {original}"
+        raise DatabaseDown(f"the database {path} cannot be used: {text}") from error
 
 
 def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
@@ -210,7 +233,3 @@ def _path(location: str) -> Path:
             "supported; give a path such as scheduler.sqlite3"
         )
     return Path(url.database)
-
-
-Reading = Callable[[Connection], T]
-"""A function of a connection that only reads."""

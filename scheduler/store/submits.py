@@ -203,14 +203,14 @@ def store_part(
     return found
 
 
-def forget_parts(connection: Connection, before: int) -> int:
-    """Delete parts of submits whose last part came before this time; return how many."""
+def forget_parts(connection: Connection, before: int) -> None:
+    """Delete the parts of submits whose last part came before this time."""
     stale = (
         select(part.c.graph_id)
         .group_by(part.c.graph_id)
         .having(func.max(part.c.received_at) < before)
     )
-    return connection.execute(delete(part).where(part.c.graph_id.in_(stale))).rowcount
+    connection.execute(delete(part).where(part.c.graph_id.in_(stale)))
 
 
 def _job_parameters(row: NewRow, now: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scheduler.store import leader
-from scheduler.store.database import Database, migrate
+from scheduler.store.database import Database, migrate, outages_translated
 
 T = TypeVar("T")
 
@@ -26,7 +26,8 @@ class Writer:
     """Runs transactions, one after the other."""
 
     def __init__(self, database: Database) -> None:
-        self._engine: Engine = database.writer_engine()
+        with outages_translated(str(database.path)):
+            self._engine: Engine = database.writer_engine()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self.epoch: int | None = None
 
@@ -35,6 +36,7 @@ class Writer:
 
         Raises:
             ConfigurationError: the database is newer than this program.
+            DatabaseDown: it does not work.
         """
         await self._call(migrate, self._engine)
 
@@ -46,6 +48,7 @@ class Writer:
 
         Raises:
             leader.LostLease: another scheduler took over; nothing was written.
+            DatabaseDown: it does not work.
         """
         return await self._call(self._transact, work)
 
@@ -60,7 +63,8 @@ class Writer:
 
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self._thread, function, *arguments))
+        with outages_translated(self._engine.url.database):
+            return await asyncio.shield(loop.run_in_executor(self._thread, function, *arguments))
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
@@ -79,9 +83,14 @@ class Reader:
         self._engine: AsyncEngine = database.reader_engine(connections)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` returns, from one consistent snapshot."""
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(work)
+        """Return what `work` returns, from one consistent snapshot.
+
+        Raises:
+            DatabaseDown: it does not work.
+        """
+        with outages_translated(self._engine.url.database):
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(work)
 
     async def close(self) -> None:
         await self._engine.dispose()

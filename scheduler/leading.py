@@ -1,0 +1,58 @@
+"""Becoming the active scheduler of a database: taking the lease, or waiting for it as standby."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+
+from scheduler import clock
+from scheduler.store import leader
+from scheduler.store.database import Database, DatabaseDown
+from scheduler.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+STANDBY_PAUSE = 1.0
+"""Seconds between looks at the lease."""
+
+
+async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.Event) -> bool:
+    """Wait for the lease, of `lease` milliseconds, and give the writer its epoch.
+
+    Returns:
+        False when `stopped` was set before.
+
+    Raises:
+        DatabaseDown: the lease cannot be taken.
+    """
+    name = leader.this_holder()
+    said = False
+    while not stopped.is_set():
+        now = clock.now()
+        take = partial(leader.take, holder=name, now=now, until=now + lease)
+        writer.epoch = await writer.unfenced_transaction(take)
+        if writer.epoch is not None:
+            log.info("active on %s, epoch %d", database, writer.epoch)
+            return True
+        if not said:
+            current = await writer.unfenced_transaction(leader.holder)
+            log.info(
+                "standby: %s is active on %s; taking over when it is gone",
+                current[0] if current else "another scheduler",
+                database,
+            )
+            said = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STANDBY_PAUSE):
+                await stopped.wait()
+    return False
+
+
+async def give_up(writer: Writer) -> None:
+    """Let the lease lapse now, so that a standby need not wait for it."""
+    try:
+        await writer.transaction(leader.give_up)
+    except DatabaseDown as error:
+        log.warning("the lease was not given up, so a standby waits until it lapses: %s", error)

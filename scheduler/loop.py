@@ -1,0 +1,258 @@
+"""The loop: take a batch, apply it in one transaction, then answer, acknowledge, publish.
+
+Commit, then act. Whatever dies in between: what was not acknowledged is delivered again and
+changes nothing the second time; what was not confirmed stands in the outbox and is published again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from broker_queue.errors import Unavailable
+from scheduler import clock, work
+from scheduler.acting import Acting
+from scheduler.answering import Answering
+from scheduler.broker.inbox import Batch, Inbox
+from scheduler.broker.outbox import Outbox
+from scheduler.incoming import Parked, Sorted, error_body, reply_address, sort
+from scheduler.publishing import Publishing, Settled
+from scheduler.rules.submission import Limits
+from scheduler.settings import Settings
+from scheduler.store import leader
+from scheduler.store.database import DatabaseDown
+from scheduler.store.writer import Writer
+from scheduler.tokens import Tokens
+from scheduler.work import Done, Work
+
+log = logging.getLogger(__name__)
+
+CONFIRM_PAUSE = 0.05
+"""Seconds that confirms may wait for other work to share its transaction."""
+
+DATABASE_PAUSE = 2.0
+"""Seconds between attempts while the database does not work."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds that a stop waits for confirms in flight."""
+
+MAX_PUBLISHING = 1_000
+"""Jobs on their way to the broker at a time; their args are in memory."""
+
+_OUR_FAULT = Unavailable("the scheduler failed at this request; its log says why")
+
+
+class Loop:
+    """Moves messages into transactions, and their effects out; it decides nothing itself."""
+
+    def __init__(  # noqa: PLR0917  # the parts of a scheduler, put together in one place
+        self,
+        settings: Settings,
+        writer: Writer,
+        tokens: Tokens,
+        inbox: Inbox,
+        outbox: Outbox,
+        publishing: Publishing,
+        answering: Answering,
+        acting: Acting,
+    ) -> None:
+        self._writer = writer
+        self._tokens = tokens
+        self._inbox = inbox
+        self._outbox = outbox
+        self._publishing = publishing
+        self._answering = answering
+        self._acting = acting
+        self._wake = inbox.arrived
+        self._batch_size = settings.batch
+        self._window = settings.window
+        self._lease = round(settings.lease * 1000)
+        self._limits = Limits(
+            max_args_bytes=settings.max_args_bytes,
+            max_result_bytes=settings.max_result_bytes,
+            max_jobs=settings.max_jobs,
+            max_dependencies=settings.max_dependencies,
+        )
+        self._next_due: int | None = 0
+        self._next_renewal = 0
+        self._more = True
+        self._unfilled: set[int] = set()
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the batch that runs, then return from `run`."""
+        self._stopped.set()
+        self._wake.set()
+
+    async def begin(self) -> None:
+        """Take up the work that an earlier scheduler left."""
+        outbox, queues = await self._writer.transaction(work.begin)
+        self._publishing.unconfirmed.update(outbox)
+        self._unfilled.update(queues)
+
+    async def run(self) -> None:
+        """Serve until stopped, then note what the broker still confirms.
+
+        Raises:
+            leader.LostLease: another scheduler took over.
+        """
+        while not self._stopped.is_set():
+            await self._wait_for_work()
+            await self._process(self._inbox.take(self._batch_size))
+        await self._publishing.finish(STOP_TIMEOUT)
+        try:
+            await self._transact(Work(now=clock.now(), published=self._publishing.confirmed))
+        except DatabaseDown as error:
+            log.warning("what the broker confirmed last is published again later: %s", error)
+
+    async def _wait_for_work(self) -> None:
+        can_fill = self._unfilled and self._publishing.in_flight < MAX_PUBLISHING // 2
+        if self._more or can_fill or len(self._inbox):
+            await asyncio.sleep(0)
+            return
+        self._wake.clear()
+        due = min(self._next_renewal, self._next_due or self._next_renewal)
+        wait = max(0.0, (due - clock.now()) / 1000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        if not len(self._inbox) and self._publishing.has_only_confirms:
+            with suppress(TimeoutError):  # let them share the next transaction
+                async with asyncio.timeout(CONFIRM_PAUSE):
+                    await self._arrival()
+
+    async def _arrival(self) -> None:
+        while not len(self._inbox) and not self._stopped.is_set():
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _process(self, batch: Batch) -> None:
+        """Fold a batch, once the database works.
+
+        If it cannot be folded, what is due anyhow is done without it (that failing is nobody's
+        fault but ours, and ends this scheduler), then its messages one by one, and the culprit
+        among them is parked.
+        """
+        try:
+            await self._fold_when_possible(batch)
+        except leader.LostLease:
+            raise
+        except Exception:
+            if not batch:
+                raise
+            log.exception("a batch could not be folded; going on with its messages one by one")
+            await self._fold_when_possible(Batch())
+            for single in batch.singles():
+                try:
+                    await self._fold_when_possible(single)
+                except leader.LostLease:
+                    raise
+                except Exception:
+                    await self._park_culprit(single)
+
+    async def _fold_when_possible(self, batch: Batch) -> None:
+        """Fold a batch; while the database does not work, wait, and acknowledge nothing."""
+        is_down = False
+        while True:
+            try:
+                await self._fold(batch)
+            except DatabaseDown as error:
+                log.log(
+                    logging.DEBUG if is_down else logging.ERROR,
+                    "nothing is acknowledged until the database works: %s",
+                    error,
+                )
+                is_down = True
+            else:
+                if is_down:
+                    log.info("the database works again")
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATABASE_PAUSE):
+                    await self._stopped.wait()
+            if self._stopped.is_set():
+                return  # the broker delivers the batch again, to the next scheduler
+
+    async def _fold(self, batch: Batch) -> None:
+        """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
+        found = sort(batch, self._tokens, self._limits.max_result_bytes, self._answering.has)
+        settled = self._publishing.take(clock.now())
+        todo = self._work(found, settled)
+        done = Done()
+        self._more = False
+        if todo:
+            try:
+                done = await self._transact(todo)
+            except BaseException:
+                self._publishing.put_back(settled)
+                self._more = True
+                raise
+            self._note(todo, done)
+        await self._act(batch, found, done)
+
+    async def _transact(self, todo: Work) -> Done:
+        return await self._writer.transaction(
+            lambda connection: work.apply(connection, todo, self._limits, self._window)
+        )
+
+    def _work(self, found: Sorted, settled: Settled) -> Work:
+        now = clock.now()
+        renew = now >= self._next_renewal
+        return Work(
+            now=now,
+            requests=found.writes,
+            reports=found.reports,
+            failed=settled.failed,
+            published=settled.confirmed,
+            publish_again=settled.again,
+            fill=self._unfilled,
+            room=max(0, MAX_PUBLISHING - self._publishing.in_flight),
+            run_timers=self._next_due is not None and now >= self._next_due,
+            settle=self._more,
+            renew_lease_until=now + self._lease if renew else None,
+        )
+
+    def _note(self, todo: Work, done: Done) -> None:
+        if todo.run_timers:
+            self._next_due = done.next_due
+        due = done.effects.next_due
+        if due is not None and (self._next_due is None or due < self._next_due):
+            self._next_due = due
+        if todo.renew_lease_until is not None:
+            self._next_renewal = todo.now + self._lease // 3
+        self._more = done.effects.more
+        self._unfilled = done.effects.unfilled
+
+    async def _act(self, batch: Batch, found: Sorted, done: Done) -> None:
+        """Do what follows a commit: nothing can be refused any more, nor gains from a second fold."""
+        try:
+            await self._acting.carry_out(done.effects)
+            for refusal in found.refused:
+                await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
+        except Exception:  # whoever was not told asks again, and then finds it done
+            log.exception("not everybody was told of what was committed")
+        for request in found.reads:
+            self._answering.begin(request)
+        unheard = [Parked(request.delivery, reason) for request, reason in done.refused]
+        await self._settle(batch, [*found.parked, *unheard])
+
+    async def _settle(self, batch: Batch, parked: Sequence[Parked]) -> None:
+        """Park what nobody can be told about, then acknowledge the batch."""
+        try:
+            for delivery, reason in parked:
+                await self._outbox.park(delivery, reason)
+        except Unavailable as error:
+            parked[0].delivery.channel.session.fail(f"a message could not be parked: {error}")
+            return
+        await self._inbox.acknowledge(batch)
+
+    async def _park_culprit(self, batch: Batch) -> None:
+        log.exception("a message could not be folded; it is parked")
+        for delivery in batch.requests:
+            reply = reply_address(delivery)
+            if reply is not None:
+                await self._outbox.answer(*reply, "error", error_body(_OUR_FAULT))
+        reason = "the scheduler failed at this message; its log says why"
+        await self._settle(batch, [Parked(delivery, reason) for delivery in batch.deliveries])

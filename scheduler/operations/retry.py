@@ -1,13 +1,13 @@
 """Retry by hand: copies of what failed and of what was held back by it.
 
-No final job is opened again. The copies keep their edges to originals that finished, and lead to
-each other where both were copied; each is linked with its original both ways. A job that was
-retried before answers with the copy that exists, so a repeated request changes nothing.
+No final job is opened again. What the copies depend on is decided in `scheduler.rules.inheritance`;
+each is linked with its original both ways. A job that was retried before answers with the copy that
+exists, so a repeated request changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from broker_queue.errors import Conflict, Invalid
 from broker_queue.graph import new_job_id
@@ -18,6 +18,7 @@ from scheduler.operations.cancel import find, graph_jobs
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
 from scheduler.rules.edges import weigh
+from scheduler.rules.inheritance import Inherited, inherit
 from scheduler.rules.lifecycle import JobFacts, begin
 from scheduler.rules.submission import id_bytes, id_text
 from scheduler.store import jobs, queries, submits
@@ -127,9 +128,10 @@ class _Copying:
         first = submits.last_job_key(connection) + 1
         self._copies = {key: first + index for index, key in enumerate(self._originals)}
         parents = {edge.parent_key for edges in self._edges.values() for edge in edges}
-        self._latest = self._latest_of(parents - self._copies.keys())
-        transaction.load(set(self._latest.values()))
-        self._frontier = jobs.frontier_of(connection, set(self._latest.values()))
+        self._latest = self._latest_of(parents)
+        known = parents | set(self._latest.values())
+        transaction.load(known)
+        self._frontier = jobs.frontier_of(connection, known)
 
     def store(self) -> dict[int, bytes]:
         """Insert the copies and return their ids by the key of their original."""
@@ -137,13 +139,14 @@ class _Copying:
         edges: list[NewEdge] = []
         references: list[NewReference] = []
         for original, key in self._copies.items():
+            inherited = self._inherit(original)
             mine = [
-                edge._replace(child_key=key, parent_key=self._parent(edge.parent_key))
-                for edge in self._edges.get(original, ())
+                NewEdge(key, parent, position, condition)
+                for position, (parent, condition) in enumerate(inherited.conditions.items())
             ]
             edges += mine
             references += [
-                item._replace(child_key=key, parent_key=self._parent(item.parent_key))
+                item._replace(child_key=key, parent_key=inherited.successors[item.parent_key])
                 for item in self._references.get(original, ())
             ]
             rows.append(self._copy(original, key, mine))
@@ -156,17 +159,20 @@ class _Copying:
             self._announce(original, row)
         return {original: row.id for original, row in zip(self._originals, rows, strict=True)}
 
-    def _parent(self, key: int) -> int:
-        """Return the job that a copy depends on where its original depended on `key`."""
-        return self._copies.get(key) or self._latest[key]
+    def _inherit(self, original: int) -> Inherited:
+        dependencies = [
+            (edge.parent_key, edge.condition, self._transaction.facts(edge.parent_key).state)
+            for edge in self._edges.get(original, ())
+        ]
+        return inherit(dependencies, self._copies, self._latest)
 
-    def _latest_of(self, keys: Iterable[int]) -> dict[int, int]:
-        latest = {key: key for key in keys}
-        while True:
-            again = queries.retried_as_keys(self._transaction.connection, set(latest.values()))
-            if not again:
-                return latest
+    def _latest_of(self, keys: Collection[int]) -> dict[int, int]:
+        """Return the latest copy of each job that was retried."""
+        connection = self._transaction.connection
+        latest = queries.retried_as_keys(connection, keys)
+        while again := queries.retried_as_keys(connection, set(latest.values())):
             latest = {key: again.get(last, last) for key, last in latest.items()}
+        return latest
 
     def _copy(self, original: int, key: int, edges: list[NewEdge]) -> NewRow:
         facts = self._transaction.facts(original)
@@ -194,7 +200,7 @@ class _Copying:
             args=options.args,
             digest=options.digest,
             graph_key=options.graph_key,
-            dependency_count=options.dependency_count,
+            dependency_count=len(edges),
             reference_count=options.reference_count,
             retry_of_key=original,
         )

@@ -252,7 +252,6 @@ class Options(NamedTuple):
     traceparent: str | None
     graph_key: int | None
     digest: bytes
-    dependency_count: int
     reference_count: int
     args: bytes
 
@@ -271,7 +270,6 @@ def load_options(connection: Connection, keys: Collection[int]) -> dict[int, Opt
             row.traceparent,
             row.graph_key,
             row.digest,
-            row.dependency_count,
             row.reference_count,
             row.text,
         )

@@ -10,6 +10,7 @@ from broker_queue.job import Condition, State
 from scheduler.rules import edges, lifecycle
 from scheduler.rules.backoff import Backoff
 from scheduler.rules.edges import Edge
+from scheduler.rules.inheritance import inherit
 from scheduler.rules.lifecycle import Dispatch, Event, JobFacts, Verdict
 from tests.model.history import Seen, Spec
 
@@ -105,9 +106,10 @@ class PureEngine:
                     backoff=BACKOFF,
                 )
             )
+        latest = {number: self._latest(number) for number in self.retried_as}
         for number, copy in copies.items():  # one may depend on a later one
-            known = self.parents[number].items()
-            self._begin(copy, {copies.get(p) or self._latest(p): c for p, c in known})
+            known = [(p, c, self.jobs[p].state) for p, c in self.parents[number].items()]
+            self._begin(copy, inherit(known, copies, latest).conditions)
         self.retried_as |= copies
         self._settle()
         return True

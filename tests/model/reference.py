@@ -119,7 +119,7 @@ class Reference:
         copies = {number: len(self.jobs) + index for index, number in enumerate(fresh)}
         for number in fresh:
             it = self.jobs[number]
-            parents = [(copies.get(p, self._latest(p)), c) for p, c in it.parents]
+            parents = self._parents_of_copy(it, copies)
             self.jobs.append(RefJob(parents, it.max_attempts, it.is_milestone, 0))
         for number, copy in copies.items():
             self.jobs[number].retried_as = copy
@@ -144,6 +144,34 @@ class Reference:
     def _broken(self, it: RefJob) -> list[int]:
         ended = [(p, c, self.jobs[p].state) for p, c in it.parents if self.jobs[p].state in FINAL]
         return [parent for parent, condition, state in ended if state not in ACCEPTS[condition]]
+
+    def _parents_of_copy(self, it: RefJob, copies: dict[int, int]) -> list[tuple[int, Condition]]:
+        """What was copied, or satisfied, or never retried is as it was; else its latest copy."""
+        wanted: dict[int, set[Condition]] = {}
+        order: list[int] = []
+        retried: list[tuple[int, Condition, int]] = []
+        for parent, condition in it.parents:
+            last = self._latest(parent)
+            satisfied = self.jobs[parent].state in ACCEPTS[condition]
+            if parent in copies or satisfied or last == parent:
+                target = copies.get(parent, parent)
+                wanted.setdefault(target, set()).add(condition)
+            else:
+                target = copies.get(last, last)
+                retried.append((parent, condition, target))
+            order.append(target)
+        for parent, condition, target in retried:
+            both = wanted.get(target, set()) | {condition}
+            if both >= {Condition.SUCCESS, Condition.FAILURE}:  # to follow it would be to no avail
+                order.append(parent)
+                wanted[parent] = {condition}
+            else:
+                wanted[target] = both
+        return [
+            (target, next((c for c in wanted[target] if c is not Condition.ANY), Condition.ANY))
+            for target in dict.fromkeys(order)
+            if target in wanted
+        ]
 
     def _latest(self, job: int) -> int:
         while (copy := self.jobs[job].retried_as) is not None:

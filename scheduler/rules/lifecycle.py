@@ -292,6 +292,8 @@ def _hold(job: JobFacts, pending: int) -> JobFacts | Verdict:
 
 
 def _start(job: JobFacts, worker: str | None, now: int) -> JobFacts:
+    if job.state is State.RUNNING and job.worker == worker:
+        return job  # said twice: its time limit goes on
     return msgspec.structs.replace(
         job,
         state=State.RUNNING,

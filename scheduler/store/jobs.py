@@ -223,12 +223,6 @@ def leave_frontier(connection: Connection, parents: Collection[int]) -> None:
         connection.execute(_LEAVE_FRONTIER, {"parents": key_list(parents)})
 
 
-def results(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:
-    """Return the results of finished jobs by key."""
-    rows = connection.execute(_RESULTS, {"keys": key_list(keys)})
-    return {row.job_key: row.result for row in rows}
-
-
 def link_retry(connection: Connection, copies: Mapping[int, int]) -> None:
     """Link jobs to their copies (key of the job → key of its copy)."""
     if copies:
@@ -265,9 +259,6 @@ _WRITE_FRONTIER = _NEW_FRONTIER.on_conflict_do_update(
     set_={"after_child_key": _NEW_FRONTIER.excluded.after_child_key},
 )
 _LEAVE_FRONTIER = delete(frontier).where(is_one_of(frontier.c.parent_key, "parents"))
-_RESULTS = select(outcome.c.job_key, outcome.c.result).where(
-    is_one_of(outcome.c.job_key, "keys"), outcome.c.result.is_not(None)
-)
 _LINK_RETRY = (
     update(job).where(job.c.key == bindparam("of")).values(retried_as_key=bindparam("copy"))
 )

@@ -6,7 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
@@ -58,6 +68,32 @@ _DEPENDENCIES = (
 )
 _PARENT_KEYS = select(edge.c.child_key, edge.c.parent_key).where(
     is_one_of(edge.c.child_key, "children")
+)
+
+
+_way = select(bindparam("start").label("key"), literal(0).label("steps")).cte("way", recursive=True)
+_first_open = (
+    select(edge.c.parent_key)
+    .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
+    .where(edge.c.child_key == _way.c.key, _parent.c.finished_at.is_(None))
+    .order_by(edge.c.position)
+    .limit(1)
+    .correlate(_way)
+    .scalar_subquery()
+)
+_way = _way.union_all(
+    select(
+        case((job.c.state == State.SKIPPED.value, job.c.cause_key), else_=_first_open),
+        _way.c.steps + 1,
+    )
+    .join_from(_way, job, job.c.key == _way.c.key)
+    .where(
+        job.c.state.in_([State.WAITING.value, State.SKIPPED.value]),
+        _way.c.steps < bindparam("limit"),
+    )
+)
+_END_OF_WAY = (
+    select(_way.c.key).where(_way.c.key.is_not(None)).order_by(_way.c.steps.desc()).limit(1)
 )
 
 
@@ -131,7 +167,14 @@ def list_jobs(
     if graph_key is not None:
         statement = statement.where(job.c.graph_key == graph_key)
     if request.states:
-        statement = statement.where(job.c.state.in_([state.value for state in request.states]))
+        # written out, so that SQLite sees the terms of its partial index
+        wanted: BindParameter[list[str]] = bindparam(
+            "states",
+            [state.value for state in request.states],
+            expanding=True,
+            literal_execute=True,
+        )
+        statement = statement.where(job.c.state.in_(wanted))
     if request.name is not None:
         statement = statement.where(job.c.name == request.name)
     if request.before is not None:
@@ -296,10 +339,14 @@ def _id_or_none(identity: bytes | None) -> str | None:
 
 def _size(status: messages.JobStatus) -> int:
     size = 600 + 90 * (status.dependency_count if isinstance(status.dependencies, list) else 0)
-    for text in (status.args, status.result):
-        if isinstance(text, msgspec.Raw):
-            size += len(bytes(text))
-    return size
+    told = (
+        status.args,
+        status.result,
+        status.error and status.error.details,
+        status.progress and status.progress.data,
+    )
+    size += sum(len(bytes(text)) for text in told if isinstance(text, msgspec.Raw))
+    return size + (len(status.error.message) if status.error else 0)
 
 
 def args_of(connection: Connection, key: int) -> bytes:
@@ -351,6 +398,15 @@ def ids_of(connection: Connection, keys: Sequence[int]) -> list[str]:
     rows = connection.execute(statement, {"keys": key_list(keys)}).all()
     found = {row.key: id_text(row.id) for row in rows}
     return [found[key] for key in keys]
+
+
+def end_of_way(connection: Connection, key: int, limit: int) -> int:
+    """Return the last job on the way to a root cause, after at most `limit` jobs.
+
+    From a waiting job the way leads to its first dependency that has not ended, from a skipped one
+    to the job because of which it was skipped.
+    """
+    return int(connection.execute(_END_OF_WAY, {"start": key, "limit": limit}).scalar_one())
 
 
 def cause_of(connection: Connection, key: int) -> int | None:

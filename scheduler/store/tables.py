@@ -230,7 +230,7 @@ part = Table(
     Column("graph_id", LargeBinary(16), primary_key=True),
     Column("part", Integer, primary_key=True),
     Column("parts", Integer, nullable=False),
+    Column("received_at", BigInteger, nullable=False),  # before the body, which is not to be read
     Column("body", LargeBinary, nullable=False),
-    Column("received_at", BigInteger, nullable=False),
     comment="Parts of submits that are not complete yet.",
 )

@@ -36,8 +36,8 @@ def upgrade() -> None:
         sa.Column("graph_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("parts", sa.Integer(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("graph_id", "part", name=op.f("pk_part")),
         comment="Parts of submits that are not complete yet.",
     )

@@ -23,7 +23,7 @@ from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.explain import QueueFacts, Step, explain
 from scheduler.rules.submission import id_bytes
 from scheduler.settings import Settings
-from scheduler.store import handout, queries
+from scheduler.store import dispatch, queries
 from scheduler.store.database import Connection, DatabaseDown
 from scheduler.store.queries import Detail
 from scheduler.store.writer import Reader
@@ -227,15 +227,15 @@ class Answering:
                 "the broker refuses a queue of this worker; the scheduler's log says which and why"
             )
 
-        def read(connection: Connection) -> list[handout.LyingJob]:
+        def read(connection: Connection) -> list[dispatch.LyingJob]:
             keys = {
                 key
                 for key, job_type, channel in queries.all_queues(connection)
                 if (job_type, channel) in set(wanted)
             }
-            return handout.lying_jobs(connection, keys)
+            return dispatch.lying_jobs(connection, keys)
 
-        lying: list[handout.LyingJob] = await self._read(read)
+        lying: list[dispatch.LyingJob] = await self._read(read)
         return messages.Welcome(
             queues=[self._names.job_queue(*queue) for queue in wanted],
             protocol=PROTOCOL_VERSION,

@@ -20,9 +20,9 @@ from scheduler.operations.transaction import Effects
 from scheduler.rules.lifecycle import Fail
 from scheduler.rules.references import Parts, PointerError, fill_in
 from scheduler.rules.submission import id_text
-from scheduler.store import handout
+from scheduler.store import dispatch
 from scheduler.store.database import Connection, DatabaseDown
-from scheduler.store.handout import Handout, ReferenceRow, Room
+from scheduler.store.dispatch import Handout, ReferenceRow, Room
 from scheduler.store.writer import Reader
 from scheduler.tokens import Token, Tokens
 
@@ -213,10 +213,10 @@ class Publishing:
 
         def collect(connection: Connection) -> dict[str, bytes]:
             wanted: dict[int, list[ReferenceRow]] = {}
-            for row in handout.references(connection, item.key):
+            for row in dispatch.references(connection, item.key):
                 wanted.setdefault(row.parent_key, []).append(row)
             parts = Parts(MAX_FILLED_BYTES - len(item.args))
-            for piece in handout.results(connection, list(wanted), RESULTS_BYTES):
+            for piece in dispatch.results(connection, list(wanted), RESULTS_BYTES):
                 for parent, result in piece.items():
                     rows = wanted.pop(parent)
                     parts.take(result, [(row.place, row.pointer) for row in rows])

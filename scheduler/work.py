@@ -14,10 +14,9 @@ from scheduler.operations import cancel, handout, reports, retry, settle, submit
 from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import Effects, Transaction
 from scheduler.rules.submission import Limits
-from scheduler.store import handout as handout_rows
-from scheduler.store import leader
+from scheduler.store import dispatch, leader
 from scheduler.store.database import Connection
-from scheduler.store.handout import NO_ROOM, Room
+from scheduler.store.dispatch import NO_ROOM, Room
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +80,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     if work.renew_lease_until is not None:
         leader.renew(connection, work.renew_lease_until)
         timers.forget_old_parts(transaction)
-    handout_rows.mark_published(connection, work.published)
+    dispatch.mark_published(connection, work.published)
     if work.reports or work.failed:
         reports.fold(transaction, [*work.reports, *work.failed])
     for request in work.requests:
@@ -99,7 +98,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
 
 def begin(connection: Connection) -> tuple[list[int], list[int]]:
     """Return what an earlier scheduler left: the jobs in its outbox, and all queues."""
-    return handout_rows.publishing(connection), handout_rows.all_queues(connection)
+    return dispatch.publishing(connection), dispatch.all_queues(connection)
 
 
 def _answer(transaction: Transaction, request: Request, done: Done) -> None:

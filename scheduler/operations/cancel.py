@@ -51,7 +51,7 @@ def _with_dependents(transaction: Transaction, keys: set[int]) -> set[int]:
     while border:
         following: set[int] = set()
         for chunk in jobs.chunks(border, BATCH):
-            edges = jobs.load_edges(transaction.connection, chunk, 1 << 30)
+            edges = jobs.load_edges(transaction.connection, chunk)
             following.update(edge.child_key for edge in edges)
         border = list(following - found)
         found |= following

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from broker_queue.protocol.names import MAX_DEPENDENCIES_IN_HEADER
 from scheduler.operations.transaction import Transaction
-from scheduler.store import handout
-from scheduler.store.handout import Room
+from scheduler.store import dispatch
+from scheduler.store.dispatch import Room
 
 
 def hand_out(transaction: Transaction, window: int, room: Room) -> None:
@@ -17,7 +17,7 @@ def hand_out(transaction: Transaction, window: int, room: Room) -> None:
     """
     transaction.flush()
     if transaction.queues:
-        keys, left = handout.enter_window(transaction.connection, transaction.queues, window, room)
+        keys, left = dispatch.enter_window(transaction.connection, transaction.queues, window, room)
         transaction.effects.unfilled |= left
         collect(transaction, keys)
 
@@ -29,16 +29,16 @@ def hand_out_again(transaction: Transaction, keys: Collection[int], room: Room) 
     """
     just_now = {item.key for item in transaction.effects.handouts}
     again = set(keys) - just_now
-    found, left = handout.still_publishing(transaction.connection, again, room)
+    found, left = dispatch.still_publishing(transaction.connection, again, room)
     transaction.effects.unpublished |= left
     collect(transaction, found)
 
 
 def collect(transaction: Transaction, keys: Collection[int]) -> None:
     """Add what the messages of these jobs need to the effects."""
-    handouts = handout.load_handouts(transaction.connection, keys)
+    handouts = dispatch.load_handouts(transaction.connection, keys)
     named = [
         item.key for item in handouts if 0 < item.dependency_count <= MAX_DEPENDENCIES_IN_HEADER
     ]
     transaction.effects.handouts += handouts
-    transaction.effects.dependency_ids |= handout.dependency_ids(transaction.connection, named)
+    transaction.effects.dependency_ids |= dispatch.dependency_ids(transaction.connection, named)

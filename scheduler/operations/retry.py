@@ -98,7 +98,7 @@ def _with_skipped(transaction: Transaction, roots: Collection[int]) -> list[int]
     while border:
         following: list[int] = []
         for chunk in jobs.chunks(list(border), 1_000):
-            edges = jobs.load_edges(transaction.connection, chunk, 1 << 30)
+            edges = jobs.load_edges(transaction.connection, chunk)
             transaction.load({edge.child_key for edge in edges})
             for child in dict.fromkeys(edge.child_key for edge in edges):
                 facts = transaction.facts(child)

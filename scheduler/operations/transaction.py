@@ -22,7 +22,7 @@ from scheduler.rules.lifecycle import (
 from scheduler.rules.submission import Limits
 from scheduler.store import jobs
 from scheduler.store.database import Connection
-from scheduler.store.handout import Handout
+from scheduler.store.dispatch import Handout
 from scheduler.store.jobs import Identity, LoadedJob
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
-    BindParameter,
     Connection,
     Select,
     bindparam,
@@ -23,7 +22,18 @@ from broker_queue.protocol import messages
 from scheduler.rules.submission import id_text
 from scheduler.store.database import blobs, is_one_of, key_list
 from scheduler.store.jobs import chunks
-from scheduler.store.tables import args, edge, graph, job, outcome, progress, queue
+from scheduler.store.tables import (
+    IN_LINE,
+    TROUBLE,
+    TROUBLE_STATES,
+    args,
+    edge,
+    graph,
+    job,
+    outcome,
+    progress,
+    queue,
+)
 
 MAX_ANSWER_BYTES = 8 << 20
 """Half of what RabbitMQ 4 lets a message have; a page of an answer stops before it."""
@@ -167,14 +177,9 @@ def list_jobs(
     if graph_key is not None:
         statement = statement.where(job.c.graph_key == graph_key)
     if request.states:
-        # written out, so that SQLite sees the terms of its partial index
-        wanted: BindParameter[list[str]] = bindparam(
-            "states",
-            [state.value for state in request.states],
-            expanding=True,
-            literal_execute=True,
-        )
-        statement = statement.where(job.c.state.in_(wanted))
+        statement = statement.where(job.c.state.in_([state.value for state in request.states]))
+        if TROUBLE_STATES.issuperset(request.states):
+            statement = statement.where(TROUBLE)  # says nothing new, but names a partial index
     if request.name is not None:
         statement = statement.where(job.c.name == request.name)
     if request.before is not None:
@@ -235,7 +240,7 @@ def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
     """Return type, channel, jobs in line and jobs handed out of each queue."""
     in_line = (
         select(job.c.queue_key, func.count().label("jobs"))
-        .where(job.c.state == "queued", job.c.dispatch == 0)
+        .where(IN_LINE)
         .group_by(job.c.queue_key)
         .subquery()
     )
@@ -431,8 +436,7 @@ def place_in_line(connection: Connection, key: int) -> Place:
     ahead = connection.execute(
         select(func.count()).where(
             job.c.queue_key == row.queue_key,
-            job.c.state == "queued",
-            job.c.dispatch == 0,
+            IN_LINE,
             tuple_(-job.c.priority, job.c.key) < tuple_(-row.priority, key),
         )
     ).scalar_one()

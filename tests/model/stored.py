@@ -24,7 +24,7 @@ from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import ReplyAddress, Transaction
 from scheduler.rules import lifecycle
 from scheduler.rules.submission import Limits, id_bytes, id_text
-from scheduler.store.handout import Room
+from scheduler.store.dispatch import Room
 from scheduler.store.tables import job
 from scheduler.tokens import Token
 from tests.model.history import Seen, Spec

@@ -17,7 +17,7 @@ from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import Transaction
 from scheduler.rules.lifecycle import HandBack, Succeed
 from scheduler.rules.submission import Limits, id_bytes
-from scheduler.store.handout import Room
+from scheduler.store.dispatch import Room
 from scheduler.store.tables import job
 from scheduler.tokens import Token
 from tests.support.databases import quick_engine

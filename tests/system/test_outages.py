@@ -17,7 +17,7 @@ from broker_queue.job import Condition, State
 from scheduler import leading, loop, work
 from scheduler.broker.outbox import Outbox
 from scheduler.store import database as databases
-from scheduler.store import handout
+from scheduler.store import dispatch
 from scheduler.store.database import Database
 from scheduler.store.writer import Writer
 from tests.support.ends import finish
@@ -57,7 +57,7 @@ async def test_a_fan_out_goes_on_after_the_database_failed_in_the_middle_of_it(
 async def test_a_result_that_cannot_be_read_now_is_read_later(
     raw: RawClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handout, "references", failing_once(handout.references, lambda *_: True))
+    monkeypatch.setattr(dispatch, "references", failing_once(dispatch.references, lambda *_: True))
     graph = Graph()
     first = graph.add("first")
     second = graph.add("second", {"from": first.result})

@@ -163,8 +163,8 @@ def upgrade() -> None:
             "ix_job_trouble",
             ["state", "key"],
             unique=False,
-            sqlite_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
-            postgresql_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
+            sqlite_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
+            postgresql_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
         )
 
     op.create_table(
@@ -258,8 +258,8 @@ def downgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_job_trouble",
-            sqlite_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
-            postgresql_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
+            sqlite_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
+            postgresql_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
         )
         batch_op.drop_index(
             "ix_job_publishing",

@@ -10,11 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from scheduler.rules.lifecycle import Dispatch
 from scheduler.store.database import execute_many, is_one_of, key_list
-from scheduler.store.tables import args, edge, graph, job, outcome, queue, reference
+from scheduler.store.jobs import change_handed_out
+from scheduler.store.tables import (
+    IN_LINE,
+    LYING,
+    PUBLISHING,
+    args,
+    edge,
+    graph,
+    job,
+    outcome,
+    queue,
+    reference,
+)
 
 
 class Handout(NamedTuple):
@@ -53,29 +65,19 @@ class LyingJob(NamedTuple):
     handover: int
 
 
-# Written out as text so that SQLite sees the very terms of its partial indexes.
-_IN_LINE = text("job.state = 'queued' AND job.dispatch = 0")
-_PUBLISHING = text("job.dispatch = 1")
-_LYING = text("job.state = 'canceled' AND job.dispatch != 0")
-
 _WINDOW = select(queue.c.key, queue.c.handed_out).where(is_one_of(queue.c.key, "keys"))
 _ARGS_SIZE = func.coalesce(func.length(args.c.text), 4)
 _NEXT_IN_LINE = (
     select(job.c.key, _ARGS_SIZE)
     .outerjoin_from(job, args, args.c.job_key == job.c.key)
-    .where(job.c.queue_key == bindparam("of"), _IN_LINE)
+    .where(job.c.queue_key == bindparam("of"), IN_LINE)
     .order_by(job.c.priority.desc(), job.c.key)
     .limit(bindparam("room"))
 )
 _ENTER = update(job).where(is_one_of(job.c.key, "keys")).values(dispatch=int(Dispatch.PUBLISHING))
-_TAKE_ROOM = (
-    update(queue)
-    .where(queue.c.key == bindparam("of"))
-    .values(handed_out=queue.c.handed_out + bindparam("by"))
-)
 _PUBLISHED = (
     update(job)
-    .where(job.c.key == bindparam("of"), job.c.handover == bindparam("number"), _PUBLISHING)
+    .where(job.c.key == bindparam("of"), job.c.handover == bindparam("number"), PUBLISHING)
     .values(dispatch=int(Dispatch.PUBLISHED))
 )
 _HANDOUTS = (
@@ -112,7 +114,7 @@ _DEPENDENCY_IDS = (
 _STILL_PUBLISHING = (
     select(job.c.key, _ARGS_SIZE)
     .outerjoin_from(job, args, args.c.job_key == job.c.key)
-    .where(is_one_of(job.c.key, "keys"), _PUBLISHING)
+    .where(is_one_of(job.c.key, "keys"), PUBLISHING)
     .order_by(job.c.key)
 )
 _REFERENCES = (
@@ -163,7 +165,7 @@ def enter_window(
         keys, room = _fitting([(key, size) for key, size in line], room)
         if keys:
             connection.execute(_ENTER, {"keys": key_list(keys)})
-            connection.execute(_TAKE_ROOM, {"of": queue_key, "by": len(keys)})
+            change_handed_out(connection, {queue_key: len(keys)})
             entered.extend(keys)
         if len(keys) < len(line) or (len(line) == limit and limit < free):
             left.add(queue_key)
@@ -194,7 +196,7 @@ def publishing(connection: Connection) -> list[int]:
     Canceled ones are among them: whether the broker has their message is unknown, and only a
     worker that drops it makes sure that it has not.
     """
-    return list(connection.execute(select(job.c.key).where(_PUBLISHING)).scalars())
+    return list(connection.execute(select(job.c.key).where(PUBLISHING)).scalars())
 
 
 def still_publishing(
@@ -263,7 +265,7 @@ def _load_results(connection: Connection, keys: Collection[int]) -> dict[int, by
 def lying_jobs(connection: Connection, queues: Collection[int]) -> list[LyingJob]:
     """Return canceled jobs that a worker of these queues may still receive."""
     statement = select(job.c.key, job.c.id, job.c.handover).where(
-        is_one_of(job.c.queue_key, "queues"), _LYING
+        is_one_of(job.c.queue_key, "queues"), LYING
     )
     rows = connection.execute(statement, {"queues": key_list(queues)})
     return [LyingJob(row.key, row.id, row.handover) for row in rows]

@@ -87,7 +87,14 @@ class Service:
             loop = Loop(settings, writer, tokens, inbox, outbox, publishing, answering, acting)
 
             async def consume(session: Session) -> None:
-                await outbox.session()  # which declares the queues
+                publishing_session = await outbox.session()  # which declares the queues
+                depth = await topology.depth(publishing_session, names.requests)
+                if depth is not None and depth.consumers:
+                    log.warning(
+                        "another scheduler consumes %s, so this one gets nothing until the broker "
+                        "has seen it go; if it has another database, give it another namespace",
+                        names.requests,
+                    )
                 await inbox.consume(session)
                 log.info(
                     "ready: takes requests from %s, puts jobs into %s.<type>",

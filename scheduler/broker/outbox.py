@@ -132,7 +132,8 @@ class Outbox:
         for key, listed in by_key.items():
             for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
                 body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
-                await self._channel.publish(
+                await _publish_promptly(
+                    self._channel,
                     Outgoing(
                         exchange=self._names.control,
                         routing_key=key,
@@ -141,7 +142,6 @@ class Outbox:
                         mandatory=False,
                         persistent=False,
                     ),
-                    PROMPTLY,
                 )
 
     async def answer(
@@ -159,7 +159,7 @@ class Outbox:
         )
         try:
             if self._answers is not None and not self._answers.session.is_blocked:
-                await self._answers.publish(message, PROMPTLY)
+                await _publish_promptly(self._answers, message)
         except Unavailable as error:
             log.debug("an answer was lost: %s", error)
 
@@ -170,7 +170,8 @@ class Outbox:
             Unavailable: not confirmed; the message must not be acknowledged.
         """
         log.warning("parked a message of %s: %s", delivery.routing_key, reason)
-        await self._channel.publish(
+        await _publish_promptly(
+            self._channel,
             Outgoing(
                 exchange="",
                 routing_key=self._names.parked,
@@ -180,7 +181,6 @@ class Outbox:
                 headers={words.HEADER_REASON: reason[:2_000]},
                 mandatory=False,
             ),
-            PROMPTLY,
         )
 
     def tell(self, events: Sequence[JobEvent]) -> None:
@@ -201,12 +201,7 @@ class Outbox:
         if channel is None:
             raise Unavailable("the scheduler has no connection to the broker")
         await channel.session.unblocked()
-        try:
-            await channel.publish(job.message, CONFIRM_PATIENCE)
-        except Unavailable as error:
-            if isinstance(error.__cause__, TimeoutError):
-                channel.session.fail(f"the broker did not confirm a job: {error}")
-            raise
+        await _publish(channel, job.message, CONFIRM_PATIENCE)
 
     async def _publish_again(self, job: JobMessage) -> None:
         try:
@@ -250,3 +245,20 @@ class Outbox:
                 except Unavailable as error:
                     log.debug("%d events were lost: %s", count, error)
                 await asyncio.sleep(0)
+
+
+async def _publish_promptly(channel: Channel, message: Outgoing) -> None:
+    await _publish(channel, message, PROMPTLY)
+
+
+async def _publish(channel: Channel, message: Outgoing, timeout: float) -> None:
+    """Publish; a broker that does not take it in time is taken for gone.
+
+    Else every later message would wait as long, and what is buffered would arrive twice.
+    """
+    try:
+        await channel.publish(message, timeout)
+    except Unavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            channel.session.fail(str(error))
+        raise

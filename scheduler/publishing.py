@@ -22,7 +22,7 @@ from scheduler.rules.references import Parts, PointerError, fill_in
 from scheduler.rules.submission import id_text
 from scheduler.store import dispatch
 from scheduler.store.database import Connection, DatabaseDown
-from scheduler.store.dispatch import Handout, ReferenceRow, Room
+from scheduler.store.dispatch import NO_ROOM, Handout, ReferenceRow, Room
 from scheduler.store.writer import Reader
 from scheduler.tokens import Token, Tokens
 
@@ -93,9 +93,14 @@ class Publishing:
 
     @property
     def room(self) -> Room:
-        """How much more may be published: neither more jobs nor more bytes than fit in memory."""
-        waiting = self._in_flight.jobs + len(self._unconfirmed)
-        return Room(max(0, MAX_JOBS - waiting), max(0, MAX_BYTES - self._in_flight.bytes))
+        """How much more may be published: neither more jobs nor more bytes than fit in memory.
+
+        Nothing while there is no broker: what is in line is not lost, and a cancel reaches it.
+        """
+        if not self._outbox.is_up:
+            return NO_ROOM
+        jobs, size = self._in_flight
+        return Room(max(0, MAX_JOBS - jobs), max(0, MAX_BYTES - size))
 
     @property
     def has_room(self) -> bool:

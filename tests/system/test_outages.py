@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from broker_queue.client import JobQueue
 from broker_queue.graph import Edge, Graph
 from broker_queue.job import Condition, State
-from scheduler import leading, loop, work
+from scheduler import leading, loop, publishing, work
 from scheduler.broker.outbox import Outbox
 from scheduler.store import database as databases
 from scheduler.store import dispatch
@@ -102,6 +102,19 @@ async def test_a_queue_that_takes_no_more_is_tried_again_now_and_then(
     seconds = asyncio.get_running_loop().time() - begun
     assert taken == set(jobs)
     assert tries <= len(jobs) * (2 + seconds)
+
+
+async def test_a_queue_that_the_broker_refuses_holds_up_no_other(
+    raw: RawClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "REFUSED_PAUSE", 3_600_000)
+    await raw.channel.declaring.declare_queue(raw.names.job_queue("locked"), exclusive=True)
+    graph = Graph()
+    for _ in range(1_500):
+        graph.add("locked")
+    await queue.submit(graph)
+    other = await queue.enqueue("other")
+    assert await finish(raw, "other") == other
 
 
 async def test_jobs_reach_a_queue_that_somebody_else_declared(

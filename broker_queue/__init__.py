@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     )
     from broker_queue.graph import Edge, Graph, JobHandle, ResultReference
     from broker_queue.job import Condition, JobId, State
+    from broker_queue.job_message import DequeuedJob
     from broker_queue.protocol.codec import RawJson
     from broker_queue.protocol.messages import Backoff
     from broker_queue.running import Job
     from broker_queue.status import JobStatus
-    from broker_queue.taking import DequeuedJob
     from broker_queue.worker import Worker
 
 __all__ = [
@@ -100,7 +100,7 @@ _HOMES = {
     "broker_queue.protocol.messages": ("Backoff",),
     "broker_queue.running": ("Job",),
     "broker_queue.status": ("JobStatus",),
-    "broker_queue.taking": ("DequeuedJob",),
+    "broker_queue.job_message": ("DequeuedJob",),
     "broker_queue.worker": ("Worker",),
 }
 

@@ -20,12 +20,12 @@ from broker_queue.graph import (
     new_job,
 )
 from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.job_message import DequeuedJob
 from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
 from broker_queue.protocol.names import Names
 from broker_queue.requests import Requests
 from broker_queue.status import JobPage, JobStatus, StatusList, from_page
-from broker_queue.taking import DequeuedJob
 from broker_queue.waiting import MAX_IDS, wait_for_end
 from broker_queue.watch import Watching
 

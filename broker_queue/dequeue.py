@@ -15,7 +15,7 @@ import os
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -33,12 +33,12 @@ from broker_queue.errors import (
 )
 from broker_queue.graph import job_id_of
 from broker_queue.job import JobId, JobLike, State
+from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.protocol import messages, reports
-from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import to_json
 from broker_queue.requests import Requests
 from broker_queue.status import JobStatus, from_page
-from broker_queue.taking import DequeuedJob, Taking, hand_back, read_job
+from broker_queue.taking import Taking, hand_back
 
 log = logging.getLogger(__name__)
 
@@ -172,10 +172,14 @@ class Dequeuing:
 
     async def _claim(self, taking: Taking, delivery: Delivery) -> DequeuedJob | None:
         """Return the job, once the scheduler says that it is ours; None if it is not to be run."""
-        if not (delivery.message_id and delivery.correlation_id and delivery.type):
-            await taking.reject(delivery)
+        try:
+            job = await self._completed(read_job(delivery))
+        except Invalid as problem:
+            await taking.reject(delivery, problem)
             return None
-        job = read_job(delivery, await self._dependencies(delivery))
+        except NotExist as error:
+            await taking.hand_back(delivery, f"not started: {error}")
+            return None
         body = messages.encode(reports.Started(worker=self._worker))
         verdict, _, _ = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
@@ -185,13 +189,16 @@ class Dequeuing:
         await taking.hand_back(delivery, f"not started: {verdict}")
         return None
 
-    async def _dependencies(self, delivery: Delivery) -> list[str]:
-        """Return the ids of a job's dependencies; when there are many, its message has not all."""
-        named: list[str] = delivery.headers.get(words.HEADER_DEPENDENCIES, [])
-        if len(named) >= delivery.headers.get(words.HEADER_DEPENDENCY_COUNT, 0):
-            return named
-        status = await self._status(JobId(delivery.message_id or ""))
-        return [item.job for item in status.dependencies]
+    async def _completed(self, job: DequeuedJob) -> DequeuedJob:
+        """Return the job with the ids of all its dependencies.
+
+        Raises:
+            NotExist: the scheduler knows no such job.
+        """
+        if len(job.dependencies) >= job.dependency_count:
+            return job
+        status = await self._status(job.id)
+        return replace(job, dependencies=tuple(JobId(item.job) for item in status.dependencies))
 
     async def _report(self, job: DequeuedJob | JobLike, kind: str, body: bytes) -> None:
         identity = job_id_of(job)

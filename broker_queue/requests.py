@@ -23,13 +23,10 @@ from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, ProtocolError, RequestError, Unavailable, request_error
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Error, Message, encode
-from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
+from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
 from broker_queue.protocol.reports import ReportAnswer
 
 T = TypeVar("T", bound=Message)
-
-REQUESTS_KEY = "requests"
-REPORTS_KEY = "reports"
 
 WRITES = frozenset({"submit", "cancel", "retry", "add_dependencies"})
 """Operations that stay in the queue until a scheduler comes, whatever becomes of the client and the

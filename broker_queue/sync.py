@@ -19,9 +19,9 @@ from broker_queue.client import WorkerList
 from broker_queue.errors import Unavailable
 from broker_queue.graph import Dependable, Graph, ResultReference
 from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol import messages
 from broker_queue.status import JobPage, JobStatus, StatusList
-from broker_queue.taking import DequeuedJob
 
 T = TypeVar("T")
 C = TypeVar("C")

@@ -21,6 +21,7 @@ from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.job import Condition, State
 from broker_queue.protocol import messages, reports
+from broker_queue.protocol.job_headers import JobHeaders
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
@@ -140,6 +141,11 @@ def event_models() -> str:
     return _models([messages.JobEvent, messages.CancelControl])
 
 
+def job_headers() -> str:
+    """Headers of a job's message."""
+    return _field_table(JobHeaders).replace("| field |", "| header |")
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -157,6 +163,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "submit-parts": part_models,
     "reports": report_models,
     "events": event_models,
+    "job-headers": job_headers,
     "exit-codes": exit_codes,
 }
 
@@ -166,6 +173,7 @@ def schemas() -> str:
     models: list[Any] = [model for pair in messages.REQUESTS.values() for model in pair]
     models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
     models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
+    models.append(JobHeaders)
     _, components = msgspec.json.schema_components(
         models, ref_template="#/$defs/{name}", schema_hook=_schema_of_raw
     )

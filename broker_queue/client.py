@@ -10,7 +10,7 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from broker_queue.dequeue import Dequeuing
 from broker_queue.enqueuing import Enqueuing
-from broker_queue.errors import ConfigurationError, Unavailable
+from broker_queue.errors import ConfigurationError, Unavailable, perhaps_stored
 from broker_queue.graph import (
     Dependable,
     Graph,
@@ -43,7 +43,8 @@ class JobQueue:
     """A connection to the scheduler of one namespace.
 
     Use it as a context manager, or call `connect` and `close`. It may be used by many tasks at
-    once. All calls may be repeated after `Unavailable`: none of them counts twice.
+    once. All calls may be repeated after `Unavailable`, and none then counts twice; an `enqueue` is
+    repeated with the id that the error names.
 
     Where a job is wanted, its id does, or anything that has it as ``id``: a handle of a graph, a
     status, a dequeued job.
@@ -122,9 +123,14 @@ class JobQueue:
             NotExist: a dependency was never enqueued.
             Invalid: the args have no JSON form, or an option is out of bounds.
             Conflict: the id was used before, for another job.
+            Unavailable: nobody answered; whether it is stored is unknown. Repeat the call with the
+                `id` in ``details["job"]``: if it is stored already, that changes nothing.
         """
         job = new_job(type, args, dependencies=dependencies, **options)
-        await self._enqueuing.enqueue(job)
+        try:
+            await self._enqueuing.enqueue(job)
+        except Unavailable as error:
+            raise perhaps_stored(error, "job", job.id, f'the call with id="{job.id}"') from error
         return JobId(job.id)
 
     async def submit(self, graph: Graph) -> messages.Submitted:
@@ -137,6 +143,7 @@ class JobQueue:
             Cycle: jobs would wait for each other.
             Invalid: something else is wrong; ``details["field"]`` says where.
             Conflict: an id was used before for another job, or a job to be extended was handed out.
+            Unavailable: nobody answered; whether it is stored is unknown. Submit this graph again.
         """
         parts = in_parts(graph.to_message())
         for _ in range(SUBMIT_ROUNDS):

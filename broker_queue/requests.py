@@ -222,12 +222,17 @@ class Requests:
         deadline = _deadline(timeout)
         was_repeated = False
         while True:
-            line = await self._open_line(_remaining(deadline))
+            try:
+                line = await self._open_line(_remaining(deadline))
+            except Unavailable as error:
+                if not was_repeated:
+                    error.details["sent"] = False
+                raise
             try:
                 found = await line.exchange(message, _or_none(_remaining(deadline)))
                 return Answer(found.type or "", found.body, was_repeated)
             except Unroutable:
-                raise self.no_scheduler() from None
+                raise self.no_scheduler(sent=was_repeated) from None
             except TimeoutError:
                 raise Unavailable(self._nobody_answered(message, timeout or 0)) from None
             except _Lost as lost:
@@ -236,11 +241,15 @@ class Requests:
             was_repeated = True
             await asyncio.sleep(min(PAUSE, _remaining(deadline)))
 
-    def no_scheduler(self) -> Unavailable:
-        """Return the error for a broker that does not know this namespace."""
+    def no_scheduler(self, *, sent: bool = False) -> Unavailable:
+        """Return the error for a broker that does not know this namespace.
+
+        `sent`: the broker took the message before, and it may have counted.
+        """
         return Unavailable(
             f"no scheduler has ever run on this broker in namespace {self.names.namespace!r}; "
-            "start one: broker-queue scheduler"
+            "start one: broker-queue scheduler",
+            {} if sent else {"sent": False},
         )
 
     def _report_message(self, kind: str, token: str, body: bytes) -> Outgoing:

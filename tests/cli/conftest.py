@@ -52,6 +52,9 @@ class FakeQueue:
     events: list[messages.JobEvent] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     error: Exception | None = None
+    """Raised by connecting."""
+    unanswered: Exception | None = None
+    """Raised by what makes jobs."""
 
     async def __aenter__(self) -> FakeQueue:
         if self.error is not None:
@@ -63,10 +66,14 @@ class FakeQueue:
 
     async def enqueue(self, kind: str, args: Any, dependencies: Any, **options: Any) -> JobId:
         self.calls.append(("enqueue", (kind, bytes(args), list(dependencies), options)))
+        if self.unanswered is not None:
+            raise self.unanswered
         return job_id(1)
 
     async def submit(self, graph: Any) -> messages.Submitted:
         self.calls.append(("submit", graph))
+        if self.unanswered is not None:
+            raise self.unanswered
         return messages.Submitted(jobs=len(graph), graph=graph.id)
 
     async def job_statuses(self, jobs: Any, **options: Any) -> list[JobStatus]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
-    from broker_queue.graph import Edge, Graph, JobHandle, ResultReference
+    from broker_queue.graph import Edge, Graph, JobHandle, JobOptions, ResultReference
     from broker_queue.job import Condition, JobId, State
     from broker_queue.job_message import DequeuedJob
     from broker_queue.protocol.codec import RawJson
@@ -53,6 +53,7 @@ __all__ = [
     "JobHandle",
     "JobId",
     "JobNotFinished",
+    "JobOptions",
     "JobQueue",
     "JobStatus",
     "NotExist",
@@ -89,6 +90,7 @@ _HOMES = {
         "Edge",
         "Graph",
         "JobHandle",
+        "JobOptions",
         "ResultReference",
     ),
     "broker_queue.job": (

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from broker_queue.dequeue import Dequeuing
 from broker_queue.enqueuing import Enqueuing
@@ -14,6 +14,7 @@ from broker_queue.errors import ConfigurationError, Unavailable, perhaps_stored
 from broker_queue.graph import (
     Dependable,
     Graph,
+    JobOptions,
     ResultReference,
     graph_id_of,
     job_id_of,
@@ -108,7 +109,7 @@ class JobQueue:
         type: str | None,  # noqa: A002  # the protocol's word
         args: Any = None,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobId:
         """Enqueue one job and return its id; it is stored by then.
 
@@ -117,11 +118,13 @@ class JobQueue:
             args: anything that serialises to JSON; a `ResultReference` inside is a dependency too.
             dependencies: jobs that must end first; each must exist already.
             options: ``id``, ``name``, ``channel``, ``priority``, ``max_attempts``, ``backoff``,
-                ``timeout``, ``delay``, ``available_at``: see `broker_queue.graph.new_job`.
+                ``timeout``, ``delay``, ``available_at``, ``traceparent``: see
+                `broker_queue.graph.new_job`.
 
         Raises:
             NotExist: a dependency was never enqueued.
             Invalid: the args have no JSON form, or an option is out of bounds.
+            TypeError: there is no such option.
             Conflict: the id was used before, for another job.
             Unavailable: nobody answered; whether it is stored is unknown. Repeat the call with the
                 `id` in ``details["job"]``: if it is stored already, that changes nothing.

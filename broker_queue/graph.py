@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Raw, structs
 from uuid_utils import uuid7
@@ -101,6 +101,21 @@ Dependable: TypeAlias = "Edge | JobLike"
 BackoffOption: TypeAlias = "messages.Backoff | timedelta | None"
 
 
+class JobOptions(TypedDict, total=False):
+    """Options of a job, as keywords of every call that makes one; `new_job` says what they mean."""
+
+    id: str | None
+    name: str | None
+    channel: str
+    priority: int
+    max_attempts: int
+    backoff: BackoffOption
+    timeout: timedelta | float | None
+    delay: timedelta | float | None
+    available_at: datetime | None
+    traceparent: str | None
+
+
 @dataclass(slots=True)
 class Graph:
     """Jobs and the edges between them, submitted as one.
@@ -122,9 +137,8 @@ class Graph:
         self,
         type: str,  # noqa: A002  # the protocol's word
         args: Any = None,
-        *,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobHandle:
         """Add a job and return its handle.
 
@@ -139,7 +153,8 @@ class Graph:
             options: see `new_job`.
 
         Raises:
-            Invalid: the args have no JSON form, or an option is unknown or out of bounds.
+            Invalid: the args have no JSON form, or an option is out of bounds.
+            TypeError: there is no such option.
         """
         job = new_job(type, args, dependencies=dependencies, **options)
         self.jobs.append(job)
@@ -192,8 +207,8 @@ class Graph:
 def new_job(
     type: str | None,  # noqa: A002  # the protocol's word
     args: Any = None,
-    *,
     dependencies: Iterable[Dependable] = (),
+    *,
     id: str | None = None,  # noqa: A002  # the protocol's word
     name: str | None = None,
     channel: str = "",
@@ -203,6 +218,7 @@ def new_job(
     timeout: timedelta | float | None = None,
     delay: timedelta | float | None = None,
     available_at: datetime | None = None,
+    traceparent: str | None = None,
 ) -> messages.NewJob:
     """Return a job as the wire has it.
 
@@ -219,6 +235,7 @@ def new_job(
         timeout: longest run of one attempt, in seconds or as a timedelta.
         delay: do not run before this long after the enqueue, in seconds or as a timedelta.
         available_at: do not run before this moment (with a time zone).
+        traceparent: the trace that it belongs to (W3C Trace Context); its worker gets it as it is.
 
     Raises:
         Invalid: a value that the protocol does not allow.
@@ -242,6 +259,7 @@ def new_job(
         timeout=_seconds(timeout),
         delay=_seconds(delay),
         available_at=_milliseconds(available_at),
+        traceparent=traceparent,
     )
     return job
 

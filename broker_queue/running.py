@@ -7,14 +7,14 @@ import contextvars
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from msgspec import UNSET, Raw
 
 from broker_queue.errors import Canceled, Invalid, JobError
-from broker_queue.graph import Dependable, Graph, JobHandle, ResultReference
+from broker_queue.graph import Dependable, Graph, JobHandle, JobOptions, ResultReference
 from broker_queue.handler import Handler
-from broker_queue.job import JobId
+from broker_queue.job import JobLike
 from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
@@ -121,15 +121,14 @@ class Job:
         self,
         type: str,  # noqa: A002  # the protocol's word
         args: Any = None,
-        *,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobHandle:
         """Enqueue a job together with this one's result: both happen, or neither.
 
         Takes what `Graph.add` takes. The new job belongs to this job's graph.
         """
-        return self._grown.add(type, args, dependencies=dependencies, **options)
+        return self._grown.add(type, args, dependencies, **options)
 
     def milestone(
         self, dependencies: Iterable[Dependable], *, name: str | None = None
@@ -139,7 +138,7 @@ class Job:
 
     def extend(
         self,
-        job: JobHandle | JobId | str,
+        job: JobLike,
         dependencies: Iterable[Dependable] = (),
         references: Mapping[str, ResultReference] | None = None,
     ) -> None:

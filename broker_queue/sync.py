@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapp
 from concurrent.futures import Future
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from broker_queue import client
 from broker_queue.client import WorkerList
 from broker_queue.errors import Unavailable
-from broker_queue.graph import Dependable, Graph, ResultReference
+from broker_queue.graph import Dependable, Graph, JobOptions, ResultReference
 from broker_queue.job import GraphLike, JobId, JobLike, State
 from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol import messages
@@ -129,7 +129,7 @@ class JobQueue:
         type: str | None,  # noqa: A002  # the protocol's word
         args: Any = None,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobId:
         return self._call(self._queue.enqueue(type, args, dependencies, **options))
 

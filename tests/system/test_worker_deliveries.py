@@ -44,6 +44,15 @@ async def put_into_its_queue(
     )
 
 
+async def test_a_trace_goes_with_its_job(queue: JobQueue, broker_url: str, namespace: str) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with running(echoing(), broker_url, namespace):
+        job = await queue.enqueue("echo", traceparent=trace)
+        assert await queue.result(job, timeout=PATIENCE) == [1, trace]
+    await queue.enqueue("other", traceparent=trace)
+    assert (await queue.dequeue("other", timeout=PATIENCE)).traceparent == trace
+
+
 async def test_a_message_that_is_no_job_costs_no_slot(
     queue: JobQueue,
     raw: RawClient,

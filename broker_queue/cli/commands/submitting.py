@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ from broker_queue.job import Condition
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
-    from broker_queue.graph import Edge, Graph
+    from broker_queue.graph import Edge, Graph, JobOptions
     from broker_queue.protocol.codec import RawJson
 
 PANEL = "Make jobs"
@@ -99,8 +99,9 @@ async def enqueue(
     """
     from broker_queue.graph import new_job_id  # slow to import
 
-    given: dict[str, Any] = {
-        "id": job_id or new_job_id(),
+    identity = job_id or new_job_id()
+    given: JobOptions = {
+        "id": identity,
         "name": name,
         "channel": channel,
         "priority": priority,
@@ -120,7 +121,7 @@ async def enqueue(
             for jobs, condition in words
             for edge in await _edges(run, queue, jobs or [], condition)
         ]
-        with _repeatable("job", given["id"]):
+        with _repeatable("job", identity):
             job = await queue.enqueue(job_type, body, edges, **given)
         remember(run.place, "job", job)
         if wait:

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from broker_queue.dequeue import Dequeuing
 from broker_queue.enqueuing import Enqueuing
@@ -22,11 +22,13 @@ from broker_queue.graph import (
 )
 from broker_queue.job import GraphLike, JobId, JobLike, State
 from broker_queue.job_message import DequeuedJob
+from broker_queue.moments import to_seconds
+from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList, WorkerStatus
 from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
 from broker_queue.protocol.names import Names
 from broker_queue.requests import Requests
-from broker_queue.status import JobPage, JobStatus, StatusList, from_page
+from broker_queue.status import JobEvent, JobPage, JobStatus, StatusList, from_page
 from broker_queue.waiting import MAX_IDS, wait_for_end
 from broker_queue.watch import Watching
 
@@ -36,8 +38,6 @@ M = TypeVar("M", bound=messages.Message)
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 SUBMIT_ROUNDS = 3
 """How often all parts of a submit are sent: once, and again if the answer to the last was lost."""
-
-WorkerList: TypeAlias = list[messages.WorkerStatus]
 
 
 class JobQueue:
@@ -296,7 +296,7 @@ class JobQueue:
             NotExist: there is no such job.
         """
         ids, is_one = _named(job)
-        await wait_for_end(self._requests, ids, timeout=_seconds(timeout), patience=self._timeout)
+        await wait_for_end(self._requests, ids, timeout=to_seconds(timeout), patience=self._timeout)
         found = await self.job_statuses(ids)
         return found[0] if is_one else found
 
@@ -397,23 +397,23 @@ class JobQueue:
         request = messages.Explain(job=job_id_of(job))
         return await self._ask("explain", request, messages.Explanation)
 
-    async def graph(self, graph: GraphLike) -> messages.GraphStatus:
+    async def graph(self, graph: GraphLike) -> GraphStatus:
         """Return how many jobs of a graph are in which state, by type.
 
         Raises:
             NotExist: there is no such graph.
         """
         request = messages.GetGraph(graph=graph_id_of(graph))
-        return await self._ask("graph", request, messages.GraphStatus)
+        return GraphStatus.from_message(await self._ask("graph", request, messages.GraphStatus))
 
-    async def graphs(self, limit: int = 50, before: int | None = None) -> messages.GraphPage:
+    async def graphs(self, limit: int = 50, before: int | None = None) -> GraphPage:
         """Return one page of all graphs, newest first; `before` is the `next` of the page before."""
         request = messages.ListGraphs(limit=limit, before=before)
-        return await self._ask("graphs", request, messages.GraphPage)
+        return GraphPage.from_message(await self._ask("graphs", request, messages.GraphPage))
 
     def watch(
         self, *jobs: JobLike, graph: GraphLike | None = None
-    ) -> AsyncGenerator[messages.JobEvent, None]:
+    ) -> AsyncGenerator[JobEvent, None]:
         """Yield the present state of each job, then every change and progress, until all have ended.
 
         Nothing is missed between the two and nothing comes twice; a final state is never missed.
@@ -458,7 +458,7 @@ class JobQueue:
         return await self._dequeuing.dequeue(
             [types] if isinstance(types, str) else list(types),
             list(channels),
-            timeout=_seconds(timeout),
+            timeout=to_seconds(timeout),
         )
 
     async def finish_job(self, job: DequeuedJob | JobLike, result: Any = None) -> None:
@@ -501,11 +501,11 @@ class JobQueue:
     async def workers(self) -> WorkerList:
         """Return the workers that said hello in the last minutes."""
         page = await self._ask("workers", messages.GetWorkers(), messages.WorkersPage)
-        return page.workers
+        return [WorkerStatus.from_message(worker) for worker in page.workers]
 
-    async def info(self) -> messages.Info:
+    async def info(self) -> Info:
         """Return versions, counts of jobs by state, and the state of every queue."""
-        return await self._ask("info", messages.GetInfo(), messages.Info)
+        return Info.from_message(await self._ask("info", messages.GetInfo(), messages.Info))
 
     async def _retry(self, request: messages.Retry) -> dict[JobId, JobId]:
         retried = await self._ask("retry", request, messages.Retried)
@@ -522,7 +522,3 @@ def _named(jobs: JobLike | Graph | Iterable[JobLike]) -> tuple[Sequence[JobId], 
     if isinstance(jobs, str) or not isinstance(jobs, Iterable):
         return [job_id_of(jobs)], True
     return [job_id_of(job) for job in jobs], False
-
-
-def _seconds(duration: float | timedelta | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -21,6 +21,7 @@ from broker_queue.job import (
     parse_graph_id,
     parse_job_id,
 )
+from broker_queue.moments import to_milliseconds, to_seconds
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import to_json, too_deep
 
@@ -95,10 +96,10 @@ class JobHandle(_Edges):
         return self.id
 
 
-Dependable: TypeAlias = "Edge | JobLike"
+Dependable: TypeAlias = Edge | JobLike
 """What may be named as a dependency: an edge with its condition, a handle, a job's id or status."""
 
-BackoffOption: TypeAlias = "messages.Backoff | timedelta | None"
+BackoffOption: TypeAlias = messages.Backoff | timedelta | None
 
 
 class JobOptions(TypedDict, total=False):
@@ -256,8 +257,8 @@ def new_job(
         priority=priority,
         max_attempts=max_attempts,
         backoff=_backoff(backoff),
-        timeout=_seconds(timeout),
-        delay=_seconds(delay),
+        timeout=to_seconds(timeout),
+        delay=to_seconds(delay),
         available_at=_milliseconds(available_at),
         traceparent=traceparent,
     )
@@ -339,10 +340,6 @@ def _backoff(backoff: BackoffOption) -> messages.Backoff | None:
     return backoff
 
 
-def _seconds(duration: timedelta | float | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
 def _milliseconds(moment: datetime | None) -> int | None:
     if moment is None:
         return None
@@ -350,7 +347,7 @@ def _milliseconds(moment: datetime | None) -> int | None:
         raise Invalid(
             "available_at has no time zone; use datetime.now(UTC) + …", {"field": "available_at"}
         )
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    return to_milliseconds(moment)
 
 
 def _by_position(item: Any, positions: Mapping[int | str, int]) -> Any:

@@ -20,10 +20,10 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
-JobLike: TypeAlias = "str | HasId"
+JobLike: TypeAlias = str | HasId
 """A job's id, or anything that has it as its ``id``."""
 
-GraphLike: TypeAlias = "str | HasId"
+GraphLike: TypeAlias = str | HasId
 """A graph's id, or anything that has it as its ``id``."""
 
 

@@ -14,13 +14,15 @@ import pytest
 from broker_queue.errors import Conflict, Invalid, NotExist, Unavailable
 from broker_queue.graph import Edge
 from broker_queue.job import Condition, State, parse_job_id
+from broker_queue.overview import GraphStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from tests.cli.conftest import CommandLine, FakeQueue, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent
+from tests.cli.conftest import CommandLine, FakeQueue, ago, graph_id, job, job_id
 
-OPEN_GRAPH = messages.GraphStatus(
+OPEN_GRAPH = GraphStatus(
     id=graph_id(1),
-    queued=ago_ms(1),
+    queued=ago(1),
     name="nightly",
     counts=[messages.TypeCount(type="build", state=State.WAITING, jobs=3)],
 )
@@ -102,7 +104,7 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     queue.jobs = [job(1, State.FINISHED, raw_result=RawJson(b'{"ok": 1}'))]
     found = command_line("enqueue", "build", "--wait", "-q")
     assert (found.code, found.out) == (0, '{"ok": 1}\n')
-    queue.jobs = [job(1, State.FAILED, error=messages.Error(code="x", message="y"))]
+    queue.jobs = [job(1, State.FAILED, error=Error(code="x", message="y"))]
     assert command_line("enqueue", "build", "--wait").code == 1
 
 
@@ -247,7 +249,7 @@ def test_watch_prints_a_line_for_each_change_when_it_is_no_terminal(
     command_line: CommandLine, queue: FakeQueue
 ) -> None:
     queue.events = [
-        messages.JobEvent(job=job_id(1), state=state, at=ago_ms(1), type="build")
+        JobEvent(job=job_id(1), state=state, at=ago(1), type="build")
         for state in (State.WAITING, State.RUNNING, State.FINISHED)
     ]
     found = command_line("watch", job_id(1))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from broker_queue.address import resolve
 from broker_queue.dequeue import Dequeuing
 from broker_queue.enqueuing import Enqueuing
-from broker_queue.errors import ConfigurationError, Unavailable, perhaps_stored
+from broker_queue.errors import Unavailable, perhaps_stored
 from broker_queue.graph import (
     Dependable,
     Graph,
@@ -26,7 +26,6 @@ from broker_queue.moments import to_seconds
 from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList, WorkerStatus
 from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
-from broker_queue.protocol.names import Names
 from broker_queue.requests import Requests
 from broker_queue.status import JobEvent, JobPage, JobStatus, StatusList, from_page
 from broker_queue.waiting import MAX_IDS, wait_for_end
@@ -35,7 +34,6 @@ from broker_queue.watch import Watching
 T = TypeVar("T")
 M = TypeVar("M", bound=messages.Message)
 
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 SUBMIT_ROUNDS = 3
 """How often all parts of a submit are sent: once, and again if the answer to the last was lost."""
 
@@ -69,13 +67,9 @@ class JobQueue:
         timeout: float = 30.0,
         name: str = "client",
     ) -> None:
-        try:
-            names = Names(namespace or os.environ.get("BROKER_QUEUE_NAMESPACE") or "bq")
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-        url = url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
+        address = resolve(url, namespace)
         self._timeout = timeout
-        self._requests = Requests(url, names, name=name)
+        self._requests = Requests(address.url, address.names, name=name)
         self._enqueuing = Enqueuing(self._requests, timeout)
         self._dequeuing = Dequeuing(self._requests, name, timeout)
 

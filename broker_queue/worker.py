@@ -21,6 +21,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from broker_queue.address import resolve
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.ending import end
@@ -31,7 +32,7 @@ from broker_queue.handler import Handler, JobFunction
 from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import CancelControl, Hello, Welcome, encode
-from broker_queue.protocol.names import TYPE_PATTERN, Names, routing_key
+from broker_queue.protocol.names import TYPE_PATTERN, routing_key
 from broker_queue.protocol.reports import Released
 from broker_queue.reporting import Reporting
 from broker_queue.requests import Requests
@@ -48,8 +49,6 @@ HELLO_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 """Seconds that stopped jobs have to clean up, and their hand-backs to be confirmed."""
 
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
-
 
 class Worker:
     """Runs jobs of the types that functions are registered for.
@@ -64,7 +63,7 @@ class Worker:
         max_result_bytes: longest result; the scheduler's setting of that name is the last word.
 
     Raises:
-        ConfigurationError: the namespace cannot work.
+        ConfigurationError: the URL or the namespace cannot work, or it would run no job.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class Worker:
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency}; a worker runs at least 1 job")
+        resolve(url, namespace)  # for its errors: both may still be set, until it runs
         self.url = url
         self.namespace = namespace
         self.channels = list(channels)
@@ -154,12 +154,7 @@ class Worker:
             raise ConfigurationError(
                 "no job function is registered; decorate one with @worker.job()"
             )
-        url = self.url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
-        namespace = self.namespace or os.environ.get("BROKER_QUEUE_NAMESPACE") or "bq"
-        try:
-            self._names = Names(namespace)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
         self._slots = asyncio.Semaphore(self.concurrency)

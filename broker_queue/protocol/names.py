@@ -32,7 +32,7 @@ MAX_SHORT_STRING = 255
 class Names:
     """The exchanges and queues of one namespace; several schedulers can share a virtual host."""
 
-    namespace: str = "bq"
+    namespace: str
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAMESPACE_PATTERN, self.namespace):

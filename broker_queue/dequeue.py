@@ -16,23 +16,16 @@ import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.metadata import version
+from typing import Any, assert_never
 from uuid import uuid4
 
 from msgspec import structs
 
 from broker_queue.amqp.channel import Delivery
-from broker_queue.errors import (
-    BrokerQueueError,
-    Canceled,
-    Invalid,
-    NotExist,
-    NotRunning,
-    ProtocolError,
-    Unavailable,
-)
+from broker_queue.errors import Canceled, Invalid, NotExist, NotRunning, Unavailable
 from broker_queue.graph import job_id_of
-from broker_queue.job import JobId, JobLike, State
+from broker_queue.job import JobId, JobLike, State, Verdict
 from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
@@ -93,7 +86,7 @@ class Dequeuing:
             channels=list(channels),
             host=socket.gethostname()[:255],
             pid=os.getpid(),
-            software="broker-queue dequeue",
+            software=f"broker-queue {version('broker-queue')} dequeue (Python)",
         )
         try:
             async with asyncio.timeout(timeout):
@@ -181,12 +174,12 @@ class Dequeuing:
             await taking.hand_back(delivery, f"not started: {error}")
             return None
         body = messages.encode(reports.Started(worker=self._worker))
-        verdict, _, _ = await self._requests.report(
+        found = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
         )
-        if verdict == "accepted":
+        if found.verdict is Verdict.ACCEPTED:
             return job
-        await taking.hand_back(delivery, f"not started: {verdict}")
+        await taking.hand_back(delivery, f"not started: {found.verdict}")
         return None
 
     async def _completed(self, job: DequeuedJob) -> DequeuedJob:
@@ -209,17 +202,18 @@ class Dequeuing:
             token = held.job.token
         else:
             raise _not_at_hand(await self._status(identity))
-        verdict, answer, was_repeated = await self._requests.report(
-            kind, token, body, timeout=self._timeout
-        )
+        found = await self._requests.report(kind, token, body, timeout=self._timeout)
         if held is not None and held.job.token == token:
             self._held.pop(identity, None)
             await asyncio.shield(self._start(held.let_go()))
-        if verdict == "stale" and was_repeated and await self._counted(identity, kind, body):
+        if (
+            found.verdict is Verdict.STALE
+            and found.was_repeated
+            and await self._counted(identity, kind, body)
+        ):
             return
-        if verdict != "accepted":
-            raise _refusal(verdict, identity)
-        if kind == "finished" and answer.state is State.FAILED:
+        _raise_refusal(found.verdict, identity)
+        if kind == "finished" and found.state is State.FAILED:
             status = await self._status(identity)
             raise Invalid(status.reason, {"field": "result"})
 
@@ -274,16 +268,16 @@ def _not_at_hand(status: JobStatus) -> NotRunning | Canceled:
     )
 
 
-def _refusal(verdict: str, job: JobId) -> BrokerQueueError:
+def _raise_refusal(verdict: Verdict, job: JobId) -> None:
     details = {"job": job}
     match verdict:
-        case "stale":
+        case Verdict.ACCEPTED:
+            return
+        case Verdict.STALE:
             text = f"job {job} is not running in this attempt any more: it timed out, or has ended"
-            return NotRunning(text, details)
-        case "canceled":
-            return Canceled(f"job {job} was canceled; its result is discarded", details)
-        case "not_exist":
-            return NotExist(f"no job has the id {job}: it was forgotten", details)
-        case "invalid":
-            return Invalid(f"the report on job {job} was refused as invalid", details)
-    return ProtocolError(f"the scheduler answered a report with the unknown verdict {verdict!r}")
+            raise NotRunning(text, details)
+        case Verdict.CANCELED:
+            raise Canceled(f"job {job} was canceled; its result is discarded", details)
+        case Verdict.NOT_EXIST:
+            raise NotExist(f"no job has the id {job}: it was forgotten", details)
+    assert_never(verdict)

@@ -63,6 +63,22 @@ class State(StrEnum):
 FINAL_STATES = frozenset({State.FINISHED, State.FAILED, State.SKIPPED, State.CANCELED})
 
 
+class Verdict(StrEnum):
+    """What a report on a job is answered; all but the first say that it changed nothing."""
+
+    ACCEPTED = "accepted"
+    """It was folded into the job."""
+
+    STALE = "stale"
+    """Another hand-over is the current one, or the job has ended."""
+
+    CANCELED = "canceled"
+    """The job was canceled: what its worker still reports is discarded."""
+
+    NOT_EXIST = "not_exist"
+    """There is no such job: it was forgotten."""
+
+
 class Condition(StrEnum):
     """What a dependency must come to before the dependent job may run."""
 

@@ -183,11 +183,11 @@ class _Report(NamedTuple):
 
 
 def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
-    models = REQUESTS.get(delivery.type or "")
-    if models is None:
+    operation = REQUESTS.get(delivery.type or "")
+    if operation is None:
         known = ", ".join(REQUESTS)
         raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
-    message = decode(delivery.body or b"{}", models[0])
+    message = decode(delivery.body or b"{}", operation.request)
     return Request(delivery.type or "", message, delivery.body, reply, delivery)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -49,11 +49,15 @@ class FinishedWithJobs(Message):
     extend: list[Extension] = msgspec.field(default_factory=list)
 
 
+SmallReport: TypeAlias = Literal["finished", "failed", "started", "progress", "released"]
+"""Reports that may be in a ``batch``."""
+
+
 class BatchItem(Message):
     """One small report inside a ``batch``."""
 
     token: Annotated[str, Meta(max_length=255)]
-    type: Literal["finished", "failed", "started", "progress", "released"] = "finished"
+    type: SmallReport = "finished"
     started: Milliseconds | None = None
     body: Raw = msgspec.field(default_factory=null)
 
@@ -63,8 +67,6 @@ class ReportAnswer(Message):
 
     state: State | None = None
 
-
-REPORT_VERDICTS = ("accepted", "stale", "canceled", "not_exist", "invalid")
 
 REPORTS: dict[str, Any] = {
     "finished": Raw,

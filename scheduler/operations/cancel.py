@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from broker_queue.errors import Invalid, NotExist
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from broker_queue.protocol.messages import Cancel, CanceledJobs, Error
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
 from scheduler.rules import lifecycle
-from scheduler.rules.lifecycle import Verdict
 from scheduler.rules.submission import id_bytes, id_text
 from scheduler.store import jobs, queries
 from scheduler.store.jobs import LoadedJob

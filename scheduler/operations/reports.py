@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker_queue.errors import RequestError
+from broker_queue.job import Verdict
 from broker_queue.protocol.messages import Error, Extension, NewJob
 from broker_queue.protocol.reports import ReportAnswer
 from scheduler.operations import submit
@@ -19,7 +20,6 @@ from scheduler.rules.lifecycle import (
     JobFacts,
     Report,
     Succeed,
-    Verdict,
     decide,
 )
 from scheduler.tokens import Token

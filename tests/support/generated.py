@@ -92,17 +92,18 @@ def error_table() -> str:
 def request_models() -> str:
     """Bodies of all requests and their answers."""
     parts = []
-    for operation, (request, answer) in messages.REQUESTS.items():
-        parts += [f"#### `{operation}`", "", _sentences(request.__doc__), ""]
-        parts += [_field_table(request), "", f"Answered `ok` with `{answer.__name__}`.", ""]
+    for name, operation in messages.REQUESTS.items():
+        parts += [f"#### `{name}`", "", _sentences(operation.request.__doc__), ""]
+        parts += [_field_table(operation.request), ""]
+        parts += [f"Answered `ok` with `{operation.answer.__name__}`.", ""]
     return "\n".join(parts).rstrip()
 
 
 def answer_models() -> str:
     """Bodies of answers, and what they are made of."""
     seen: dict[str, type] = {}
-    for _, answer in messages.REQUESTS.values():
-        seen.setdefault(answer.__name__, answer)
+    for operation in messages.REQUESTS.values():
+        seen.setdefault(operation.answer.__name__, operation.answer)
     more = (
         messages.JobStatus, messages.DependencyStatus, messages.Error, messages.Progress,
         messages.Reason, messages.TypeCount, messages.RetriedJob, messages.WorkerStatus,
@@ -170,7 +171,9 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def schemas() -> str:
     """JSON Schemas (2020-12) of every body."""
-    models: list[Any] = [model for pair in messages.REQUESTS.values() for model in pair]
+    models: list[Any] = []
+    for operation in messages.REQUESTS.values():
+        models += [operation.request, operation.answer]
     models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
     models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
     models.append(JobHeaders)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import pytest
 from msgspec import Raw
@@ -66,6 +67,7 @@ async def test_graphs_workers_and_the_scheduler_have_moments_too(queue: JobQueue
     assert status.finished is not None
     assert (await queue.info()).since <= status.queued <= status.finished
     assert worker.since <= worker.seen
+    assert worker.software == f"broker-queue {version('broker-queue')} dequeue (Python)"
     assert [(event.at, event.at.tzinfo) for event in events] == [(status.finished, UTC)]
 
 

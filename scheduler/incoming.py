@@ -147,12 +147,18 @@ def _read_batch(
     for item in items:
         token = tokens.read(item.token)
         if token is not None:
-            report = _Report(item.type, bytes(item.body), item.started, None)
+            report = _Report(item.type, _body(item), item.started, None)
             found.append(_incoming(report, token, max_result))
     unknown = len(items) - len(found)
     if not unknown:
         return found, None
     return found, Parked(delivery, f"batch: {unknown} of {len(items)} tokens are unknown")
+
+
+def _body(item: BatchItem) -> bytes:
+    """Return the body as the report's own message would have it; there, none is empty."""
+    text = b"" if isinstance(item.body, msgspec.UnsetType) else bytes(item.body)
+    return b"" if text == b"null" else text
 
 
 def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:

@@ -54,12 +54,16 @@ SmallReport: TypeAlias = Literal["finished", "failed", "started", "progress", "r
 
 
 class BatchItem(Message):
-    """One small report inside a ``batch``."""
+    """One small report inside a ``batch``.
+
+    Without a body, or with `null`, it is as the report's own message without a body: a `finished`
+    has the result `null`, the others no fields.
+    """
 
     token: Annotated[str, Meta(max_length=255)]
     type: SmallReport = "finished"
     started: Milliseconds | None = None
-    body: Raw = msgspec.field(default_factory=null)
+    body: Raw | UnsetType = UNSET
 
 
 class ReportAnswer(Message):

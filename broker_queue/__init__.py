@@ -28,7 +28,16 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from broker_queue.graph import Dependable, Edge, Graph, JobHandle, JobOptions, ResultReference
-    from broker_queue.job import Condition, GraphId, GraphLike, HasId, JobId, JobLike, State
+    from broker_queue.job import (
+        Condition,
+        FailureCode,
+        GraphId,
+        GraphLike,
+        HasId,
+        JobId,
+        JobLike,
+        State,
+    )
     from broker_queue.job_message import DequeuedJob
     from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerStatus
     from broker_queue.protocol.codec import RawJson
@@ -61,6 +70,7 @@ __all__ = [
     "Edge",
     "Error",
     "Explanation",
+    "FailureCode",
     "Graph",
     "GraphId",
     "GraphLike",
@@ -126,6 +136,7 @@ _HOMES = {
     ),
     "broker_queue.job": (
         "Condition",
+        "FailureCode",
         "GraphId",
         "GraphLike",
         "HasId",

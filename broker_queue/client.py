@@ -20,7 +20,7 @@ from broker_queue.graph import (
     job_id_of,
     new_job,
 )
-from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.job import FailureCode, GraphLike, JobId, JobLike, State
 from broker_queue.job_message import DequeuedJob
 from broker_queue.moments import to_seconds
 from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList, WorkerStatus
@@ -474,7 +474,7 @@ class JobQueue:
         self,
         job: DequeuedJob | JobLike,
         message: str,
-        code: str = "failed",
+        code: str = FailureCode.FAILED,
         retry: bool = True,
     ) -> None:
         """Say that this attempt of a dequeued job failed.

@@ -92,10 +92,10 @@ class Conflict(RequestError):
 
 
 class Unavailable(RequestError):
-    """Nobody answered in time: broker or scheduler out of reach. Whether the call counted is unknown.
+    """Nobody answered in time; whether the call counted is unknown. The same call may be repeated.
 
-    Unless ``details["sent"]`` is false: then it reached nobody. Repeating a call is safe; an
-    `enqueue` is repeated with the id in ``details["job"]``, or it would enqueue a second job.
+    An `enqueue` is repeated with the id in ``details["job"]``, or it would enqueue a second job.
+    Where ``details["sent"]`` is false, the call certainly reached nobody.
     """
 
     code = "unavailable"

@@ -79,6 +79,46 @@ class Verdict(StrEnum):
     """There is no such job: it was forgotten."""
 
 
+class FailureCode(StrEnum):
+    """Codes of errors that the scheduler and the worker write themselves into a job's status.
+
+    A job function's own are the code of its `JobError`, or the name of its exception.
+    """
+
+    FAILED = "failed"
+    """its worker, or a `JobError`, gave no other code"""
+
+    INVALID_ARGS = "invalid_args"
+    """the args are not what the function takes"""
+
+    INVALID_RESULT = "invalid_result"
+    """the result is not what the function promises, is too large, or has no JSON form"""
+
+    TIMEOUT = "timeout"
+    """the attempt ran longer than its time limit"""
+
+    INVALID_REPORT = "invalid_report"
+    """the worker's report does not keep the protocol, or its result is over the limit"""
+
+    INVALID_JOBS = "invalid_jobs"
+    """the jobs that it enqueued with its result were refused"""
+
+    INVALID_REFERENCE = "invalid_reference"
+    """a result reference leads nowhere, or the args with all results filled in are too large"""
+
+    UNPUBLISHABLE = "unpublishable"
+    """the scheduler could not make a message of it; its log says why"""
+
+    WORKER_DIED = "worker_died"
+    """the broker delivered its message too often: its workers died, or gave it back"""
+
+    DEAD_LETTER = "dead_letter"
+    """a worker rejected its message, or a policy of the broker threw it away"""
+
+    CANCELED = "canceled"
+    """of a canceled job, with the reason that was given"""
+
+
 class Condition(StrEnum):
     """What a dependency must come to before the dependent job may run."""
 

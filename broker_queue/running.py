@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 from broker_queue.errors import Canceled, Invalid, JobError
 from broker_queue.graph import Dependable, Graph, JobHandle, JobOptions, ResultReference
 from broker_queue.handler import Handler
-from broker_queue.job import JobLike
+from broker_queue.job import FailureCode, JobLike
 from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
@@ -178,7 +178,7 @@ async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
             raise JobError(
                 f"the result has {len(text)} bytes, the limit is {max_result}; "
                 "return a URL or key to large data instead of the data",
-                code="invalid_result",
+                code=FailureCode.INVALID_RESULT,
                 retry=False,
             )
         return job.finished(text)
@@ -186,7 +186,7 @@ async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
         job.stop()
         if job.timeout is None:
             return failed(error)
-        return failed(JobError(f"ran longer than its {job.timeout:g} s", code="timeout"))
+        return failed(JobError(f"ran longer than its {job.timeout:g} s", code=FailureCode.TIMEOUT))
     except Exception as error:  # whatever a job function raises is this job's failure
         return failed(error)
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from broker_queue import client
 from broker_queue.errors import Unavailable
 from broker_queue.graph import Dependable, Graph, JobOptions, ResultReference
-from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.job import FailureCode, GraphLike, JobId, JobLike, State
 from broker_queue.job_message import DequeuedJob
 from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList
 from broker_queue.protocol import messages
@@ -276,7 +276,7 @@ class JobQueue:
         self,
         job: DequeuedJob | JobLike,
         message: str,
-        code: str = "failed",
+        code: str = FailureCode.FAILED,
         retry: bool = True,
     ) -> None:
         self._call(self._queue.fail_job(job, message, code, retry))

@@ -9,6 +9,7 @@ import msgspec
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError
+from broker_queue.job import FailureCode
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
@@ -26,8 +27,6 @@ from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
 from scheduler.tokens import Token, Tokens
-
-INVALID_REPORT = "invalid_report"
 
 DEAD_REASONS = {
     "delivery_limit": "its worker died, or gave it back, too often: {count} deliveries",
@@ -170,8 +169,9 @@ def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
     count = delivery.headers.get("x-delivery-count", "many")
     known = DEAD_REASONS.get(reason)
     text = known.format(count=count) if known else f"the broker gave up on it: {reason[:1_000]}"
-    error = Error(code="worker_died" if reason == "delivery_limit" else "dead_letter", message=text)
-    return Incoming(token, Die(token.handover), error=error)
+    died = reason == "delivery_limit"
+    code = FailureCode.WORKER_DIED if died else FailureCode.DEAD_LETTER
+    return Incoming(token, Die(token.handover), error=Error(code=code, message=text))
 
 
 def reply_address(delivery: Delivery) -> ReplyAddress | None:
@@ -236,7 +236,7 @@ def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
 
 def _refused(report: _Report, token: Token, problem: str) -> Incoming:
     error = Error(
-        code=INVALID_REPORT,
+        code=FailureCode.INVALID_REPORT,
         message=f"its worker's report ({report.kind}) does not keep the protocol: {problem}",
     )
     return Incoming(token, Fail(token.handover, retry=False), error=error, reply=report.reply)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
 from broker_queue.errors import Unavailable
+from broker_queue.job import FailureCode
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.messages import Error
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names, routing_key
@@ -138,14 +139,14 @@ class Publishing:
             await self._outbox.publish_job(self._message(item, args, dependencies))
         except PointerError as error:
             problem = f"its args could not be filled in: {error}"
-            self._failed.append(_failure(item, "invalid_reference", problem))
+            self._failed.append(_failure(item, FailureCode.INVALID_REFERENCE, problem))
         except Unavailable as error:
             log.debug("job %s was not confirmed: %s", id_text(item.id), error)
             self.unconfirmed.add(item.key)
         except Exception as error:
             log.exception("job %s could not be made into a message", id_text(item.id))
             problem = f"the scheduler could not make it into a message: {error}"
-            self._failed.append(_failure(item, "unpublishable", problem))
+            self._failed.append(_failure(item, FailureCode.UNPUBLISHABLE, problem))
         else:
             self.confirmed.append((item.key, item.handover))
         finally:
@@ -197,7 +198,7 @@ def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
     return headers.to_table()
 
 
-def _failure(item: Handout, code: str, problem: str) -> Incoming:
+def _failure(item: Handout, code: FailureCode, problem: str) -> Incoming:
     token = Token(item.id, item.handover, item.key)
     event = Fail(item.handover, retry=False)
     return Incoming(token, event, error=Error(code=code, message=problem))

@@ -164,7 +164,10 @@ class CanceledJobs(Message):
 
 
 class Retry(Message):
-    """Request ``retry``: copies of failed, canceled or skipped jobs and what they held back."""
+    """Request ``retry``: copies of failed or canceled jobs and of what was skipped because of them.
+
+    A skipped job itself cannot be named: the job because of which it was skipped is to be retried.
+    """
 
     jobs: Annotated[list[Id], Meta(max_length=10_000)] = []
     graph: Id | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from broker_queue.job import State
+from broker_queue.job import FailureCode, State
 from broker_queue.protocol.messages import (
     Extension,
     Message,
@@ -28,7 +28,7 @@ class Started(Message):
 class Failed(Message):
     """Report ``failed``. `delay` replaces the job's back-off for this once."""
 
-    code: Annotated[str, Meta(min_length=1, max_length=200)] = "failed"
+    code: Annotated[str, Meta(min_length=1, max_length=200)] = FailureCode.FAILED
     message: Annotated[str, Meta(max_length=20_000)] = ""
     details: Raw | UnsetType = UNSET
     retry: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from broker_queue.errors import Invalid, NotExist
-from broker_queue.job import State, Verdict
+from broker_queue.job import FailureCode, State, Verdict
 from broker_queue.protocol.messages import Cancel, CanceledJobs, Error
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
@@ -28,7 +28,7 @@ def cancel(transaction: Transaction, request: Cancel) -> CanceledJobs:
     if request.dependents:
         keys = _with_dependents(transaction, keys)
     answer = CanceledJobs(canceled=0)
-    error = None if not request.reason else Error(code="canceled", message=request.reason)
+    error = None if not request.reason else Error(code=FailureCode.CANCELED, message=request.reason)
     for chunk in jobs.chunks(sorted(keys), BATCH):
         transaction.load(chunk)
         for key in chunk:

@@ -6,11 +6,15 @@ differs from its source. A part stands between ``<!-- generated: name -->`` and 
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import json
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,7 +23,7 @@ from pydantic_core import PydanticUndefined
 
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 from scheduler.rules.edges import SATISFIED_BY
@@ -147,6 +151,12 @@ def job_headers() -> str:
     return _field_table(JobHeaders).replace("| field |", "| header |")
 
 
+def failure_codes() -> str:
+    """Codes that the scheduler and the worker write themselves."""
+    rows = [f"| `{code}` | {meaning} |" for code, meaning in _member_docs(FailureCode).items()]
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows])
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -165,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "reports": report_models,
     "events": event_models,
     "job-headers": job_headers,
+    "failure-codes": failure_codes,
     "exit-codes": exit_codes,
 }
 
@@ -219,6 +230,17 @@ def main(arguments: list[str]) -> int:
         print(f"{differing} generated files differ from their sources; run: make fix")  # noqa: T201
         return 1
     return 0
+
+
+def _member_docs(kind: type[StrEnum]) -> dict[str, str]:
+    """The docstring under each member of an enum, which Python itself does not keep."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for member, text in pairwise(definition.body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            found[ast.literal_eval(member.value)] = ast.literal_eval(text.value)
+    return found
 
 
 def _models(models: list[type]) -> str:

@@ -6,7 +6,15 @@ import inspect
 
 import pytest
 
-from broker_queue import Graph, JobOptions, JobQueue, ResultReference, sync
+from broker_queue import (
+    FailureCode,
+    Graph,
+    JobError,
+    JobOptions,
+    JobQueue,
+    ResultReference,
+    sync,
+)
 from broker_queue.graph import new_job, new_job_id
 from broker_queue.running import Job
 
@@ -40,3 +48,7 @@ def test_what_stands_for_a_job_can_be_extended() -> None:
     graph.extend(first, references={"/x": ResultReference(new_job_id())})
     graph.extend(first.id)
     assert {extension.job for extension in graph.extensions} == {first.id}
+
+
+def test_a_job_error_without_a_code_has_the_one_in_the_list() -> None:
+    assert JobError("no").code == FailureCode.FAILED

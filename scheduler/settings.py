@@ -61,7 +61,10 @@ class Settings(BaseSettings):
         250_000, ge=1, le=1_000_000, description="Jobs in one submit, all its parts together."
     )
     max_dependencies: int = Field(
-        250_000, ge=1, le=1_000_000, description="Dependencies of one job."
+        150_000,
+        ge=1,
+        le=150_000,
+        description="Dependencies of one job; a status that lists more would not fit a message.",
     )
     events: bool = Field(
         True, description="Publish every change of state to the events exchange (for watch)."

@@ -24,8 +24,8 @@ HEADER_REASON = "reason"
 MAX_DEPENDENCIES_IN_HEADER = 32
 """More ids than this are left out: they would outweigh the job. `status` has them all."""
 
-MAX_SHORT_STRING = 255
-"""Bytes of an AMQP 0-9-1 short string: every property and name."""
+MAX_DETAILS_BYTES = 64 << 10
+"""JSON text of a failure's details, and of a progress's data: they are shown in lists and events."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _grow(transaction: Transaction, key: int, growth: Growth) -> Error | None:
     """Enqueue the jobs that come with a result, or return why they cannot be."""
     graph = transaction.identity(key).graph
     try:
-        transaction.flush()
+        settle(transaction)  # what ended before must have been told, or new edges hear of it twice
         submit.grow(transaction, growth.jobs, growth.extend, graph)
     except RequestError as error:
         return Error(

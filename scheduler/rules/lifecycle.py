@@ -1,8 +1,8 @@
 """The states of a job and what each event does to it.
 
 Everything that changes a job's state goes through `decide`. `TRANSITIONS` is the whole table: a
-pair of state and event that is not in it is refused. Guards in SQL, the diagram in the docs and the
-tests are made from the same table.
+pair of state and event that is not in it is refused. The diagram in the docs and the tests are made
+from the same table.
 """
 
 from __future__ import annotations
@@ -282,6 +282,8 @@ def _hold(job: JobFacts, pending: int) -> JobFacts | Verdict:
 
 
 def _start(job: JobFacts, worker: str | None, now: int) -> JobFacts:
+    if job.state is State.RUNNING and job.worker == worker:
+        return job  # said twice: its time limit goes on
     return msgspec.structs.replace(
         job,
         state=State.RUNNING,

@@ -9,6 +9,7 @@ import msgspec
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError, TooLarge
+from broker_queue.job import FailureCode
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
@@ -26,8 +27,6 @@ from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
 from scheduler.tokens import Token, Tokens
-
-INVALID_REPORT = "invalid_report"
 
 DEAD_REASONS = {
     "delivery_limit": "its worker died, or gave it back, too often: {count} deliveries",
@@ -151,6 +150,12 @@ def _read_batch(
     return found, Parked(delivery, f"batch: {unknown} of {len(items)} tokens are unknown")
 
 
+def _body(item: BatchItem) -> bytes:
+    """Return the body as the report's own message would have it; there, none is empty."""
+    text = b"" if isinstance(item.body, msgspec.UnsetType) else bytes(item.body)
+    return b"" if text == b"null" else text
+
+
 class _Named(msgspec.Struct):
     """The least that can be read of an item: whose it is."""
 
@@ -167,7 +172,7 @@ def _read_item(text: bytes, tokens: Tokens, max_result: int) -> Incoming | None:
     token = tokens.read(item.token)
     if token is None:
         return None
-    report = _Report(item.type, bytes(item.body), item.started, None)
+    report = _Report(item.type, _body(item), item.started, None)
     return _incoming(report, token, max_result)
 
 
@@ -191,8 +196,9 @@ def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
     count = delivery.headers.get("x-delivery-count", "many")
     known = DEAD_REASONS.get(reason)
     text = known.format(count=count) if known else f"the broker gave up on it: {reason[:1_000]}"
-    error = Error(code="worker_died" if reason == "delivery_limit" else "dead_letter", message=text)
-    return Incoming(token, Die(token.handover), error=error)
+    died = reason == "delivery_limit"
+    code = FailureCode.WORKER_DIED if died else FailureCode.DEAD_LETTER
+    return Incoming(token, Die(token.handover), error=Error(code=code, message=text))
 
 
 def reply_address(delivery: Delivery) -> ReplyAddress | None:
@@ -210,11 +216,11 @@ class _Report(NamedTuple):
 
 
 def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
-    models = REQUESTS.get(delivery.type or "")
-    if models is None:
+    operation = REQUESTS.get(delivery.type or "")
+    if operation is None:
         known = ", ".join(REQUESTS)
         raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
-    message = decode(delivery.body or b"{}", models[0])
+    message = decode(delivery.body or b"{}", operation.request)
     return Request(delivery.type or "", message, delivery.body, reply, delivery)
 
 
@@ -280,7 +286,7 @@ def _fits(text: msgspec.Raw) -> bool:
 
 def _refused(report: _Report, token: Token, problem: str) -> Incoming:
     error = Error(
-        code=INVALID_REPORT,
+        code=FailureCode.INVALID_REPORT,
         message=f"its worker's report ({report.kind[:100]}) does not keep the protocol: {problem}",
     )
     return Incoming(token, Fail(token.handover, retry=False), error=error, reply=report.reply)

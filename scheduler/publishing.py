@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
 from broker_queue.errors import Unavailable
-from broker_queue.protocol import names as words
+from broker_queue.job import FailureCode
+from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.messages import Error
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names, routing_key
 from scheduler import clock
@@ -196,14 +197,14 @@ class Publishing:
                 await self._send(item, item.args, dependencies)
         except PointerError as error:
             problem = f"its args could not be filled in: {error}"
-            self._failed.append(_failure(item, "invalid_reference", problem))
+            self._failed.append(_failure(item, FailureCode.INVALID_REFERENCE, problem))
         except (Unavailable, DatabaseDown) as error:
             log.debug("job %s was not published: %s", id_text(item.id), error)
             self.postpone([item.key], PAUSE)
         except Exception as error:
             log.exception("job %s could not be made into a message", id_text(item.id))
             problem = f"the scheduler could not make it into a message: {error}"
-            self._failed.append(_failure(item, "unpublishable", problem))
+            self._failed.append(_failure(item, FailureCode.UNPUBLISHABLE, problem))
         else:
             self._confirmed.append((item.key, item.handover))
         finally:
@@ -248,25 +249,22 @@ class Publishing:
 
 
 def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
-    headers: dict[str, Any] = {
-        words.HEADER_PROTOCOL: PROTOCOL_VERSION,
-        words.HEADER_ATTEMPT: item.attempt,
-        words.HEADER_MAX_ATTEMPTS: item.max_attempts,
-        words.HEADER_DEPENDENCY_COUNT: item.dependency_count,
-    }
-    if dependencies:
-        headers[words.HEADER_DEPENDENCIES] = [id_text(identity) for identity in dependencies]
-    optional = (
-        (words.HEADER_TIMEOUT, None if item.timeout is None else item.timeout / 1000),
-        (words.HEADER_CHANNEL, item.channel or None),
-        (words.HEADER_NAME, item.name),
-        (words.HEADER_GRAPH, None if item.graph_id is None else id_text(item.graph_id)),
-        (words.HEADER_TRACEPARENT, item.traceparent),
+    headers = JobHeaders(
+        protocol=PROTOCOL_VERSION,
+        attempt=item.attempt,
+        max_attempts=item.max_attempts,
+        dependency_count=item.dependency_count,
+        dependencies=[id_text(identity) for identity in dependencies],
+        timeout=None if item.timeout is None else item.timeout / 1000,
+        channel=item.channel,
+        name=item.name,
+        graph=None if item.graph_id is None else id_text(item.graph_id),
+        traceparent=item.traceparent,
     )
-    return headers | {name: value for name, value in optional if value is not None}
+    return headers.to_table()
 
 
-def _failure(item: Handout, code: str, problem: str) -> Incoming:
+def _failure(item: Handout, code: FailureCode, problem: str) -> Incoming:
     token = Token(item.id, item.handover, item.key)
     event = Fail(item.handover, retry=False)
     return Incoming(token, event, error=Error(code=code, message=problem))

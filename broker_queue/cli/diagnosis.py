@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from broker_queue.cli.durations import format_age, from_milliseconds
+from broker_queue.cli.durations import format_age
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.words import counted
-from broker_queue.protocol.messages import Info, QueueStatus, WorkerStatus
+from broker_queue.overview import Info, WorkerStatus
+from broker_queue.protocol.messages import QueueStatus
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 
 OLDEST_BROKER = (3, 10)
 """First RabbitMQ that this was tested on."""
 
-SILENT_AFTER = 95.0
-"""Seconds: a worker says hello every 30 by default; this is three times missed."""
+SILENT_AFTER = timedelta(seconds=95)
+"""A worker says hello every 30 by default; this is three times missed."""
 
 
 class Verdict(StrEnum):
@@ -63,7 +65,7 @@ class Facts:
     address_source: str
     namespace: str
     version: str
-    now_ms: int
+    now: datetime
     broker: str | None = None
     broker_error: str = ""
     requests_queue: BrokerQueueState | None = None
@@ -121,7 +123,7 @@ def _scheduler(facts: Facts) -> Finding:
     names = Names(facts.namespace)
     queue = facts.requests_queue
     if facts.info is not None:
-        since = format_age(from_milliseconds(facts.info.since), from_milliseconds(facts.now_ms))
+        since = format_age(facts.info.since, facts.now)
         text = f"version {facts.info.version}, protocol {facts.info.protocol}, started {since}"
         return Finding(Verdict.GOOD, "scheduler", text)
     if queue is None:
@@ -197,14 +199,13 @@ def _workers(facts: Facts) -> Iterator[Finding]:
     if not facts.workers:
         yield Finding(Verdict.NOTE, "workers", "none has said hello")
         return
-    now = from_milliseconds(facts.now_ms)
-    silent = [w for w in facts.workers if facts.now_ms - w.seen > SILENT_AFTER * 1000]
+    silent = [w for w in facts.workers if facts.now - w.seen > SILENT_AFTER]
     for worker in silent:
         yield Finding(
             Verdict.NOTE,
             "worker",
             f"{worker.worker} on {worker.host or 'an unknown host'} was last heard of "
-            f"{format_age(from_milliseconds(worker.seen), now)}",
+            f"{format_age(worker.seen, facts.now)}",
         )
     active = [worker for worker in facts.workers if worker not in silent]
     if active:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgspec import UnsetType
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +17,7 @@ from broker_queue.cli.words import counted
 from broker_queue.job import State
 
 if TYPE_CHECKING:
-    from broker_queue.protocol import messages
-    from broker_queue.status import JobStatus
+    from broker_queue.status import Error, JobStatus
 
 MAX_SHOWN = 2_000
 """Characters of a result or of args; ``--json`` prints them whole."""
@@ -139,12 +137,9 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
             yield "where", Text(where, style=DIM)
 
 
-def _traceback(error: messages.Error) -> str:
+def _traceback(error: Error) -> str:
     """Return the end of the traceback that a worker sent in the details, if it did."""
-    if isinstance(error.details, UnsetType):
-        return ""
-    details = json.loads(bytes(error.details))
-    text = details.get("traceback") if isinstance(details, dict) else None
+    text = error.details.get("traceback") if isinstance(error.details, dict) else None
     return "\n".join(text.splitlines()[-MAX_TRACEBACK:]) if isinstance(text, str) else ""
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
 
 from broker_queue.errors import BrokerQueueError, RequestError
+from broker_queue.moments import from_milliseconds_or_none
+from broker_queue.plain import plain
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from broker_queue.cli.diagnosis import Finding
     from broker_queue.cli.tally import Snapshot
     from broker_queue.job import JobId
+    from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
     from broker_queue.protocol import messages
-    from broker_queue.status import JobPage, JobStatus
+    from broker_queue.status import JobEvent, JobPage, JobStatus
 
 
 class Format(StrEnum):
@@ -42,7 +44,7 @@ class Board(Protocol):
     def show(self, snapshot: Snapshot) -> None:
         """Show how far everything is."""
 
-    def tell(self, event: messages.JobEvent) -> None:
+    def tell(self, event: JobEvent) -> None:
         """Show one change."""
 
 
@@ -57,12 +59,12 @@ class Output(Protocol):
     def explained(self, explanation: messages.Explanation) -> None: ...
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
     def retried(self, copies: Mapping[JobId, JobId]) -> None: ...
-    def graphs(self, page: messages.GraphPage) -> None: ...
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None: ...
+    def graphs(self, page: GraphPage) -> None: ...
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None: ...
     def planned(self, jobs: Sequence[messages.NewJob]) -> None: ...
     def text(self, text: str) -> None: ...
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None: ...
+    def workers(self, workers: Sequence[WorkerStatus]) -> None: ...
     def findings(self, findings: Sequence[Finding]) -> None: ...
     def facts(self, facts: Mapping[str, str]) -> None: ...
     def board(self) -> AbstractContextManager[Board]: ...
@@ -70,35 +72,10 @@ class Output(Protocol):
     def error(self, error: BrokerQueueError) -> None: ...
 
 
-TIMES = frozenset({"at", "available_at", "finished", "queued", "ready", "seen", "since", "started"})
-"""Fields of the wire's models that are milliseconds since the epoch."""
-
-
-def plain(value: Any) -> Any:
-    """Return a message of the wire with all its fields, its times as ISO 8601.
-
-    Raw JSON (args, results) stays raw and is printed byte for byte.
-    """
-    if isinstance(value, msgspec.Struct):
-        return {
-            name: _moment(item) if name in TIMES and isinstance(item, int) else plain(item)
-            for name in value.__struct_fields__
-            if (item := getattr(value, name)) is not msgspec.UNSET
-        }
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value
-
-
-def _moment(milliseconds: int) -> str:
-    return iso(datetime.fromtimestamp(milliseconds / 1000, UTC))
-
-
-def iso(moment: datetime) -> str:
-    """Return a moment as ISO 8601 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _planned(job: messages.NewJob) -> dict[str, Any]:
+    """Return a job as it is submitted, its time as all times are shown."""
+    moment = from_milliseconds_or_none(job.available_at)
+    return {**plain(job), "available_at": plain(moment)}
 
 
 def _json(value: Any) -> str:
@@ -119,13 +96,13 @@ class JsonOutput:
         self._write(plain(answer))
 
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        self._write({"jobs": [plain(job.to_dict()) for job in jobs]})
+        self._write({"jobs": [job.to_dict() for job in jobs]})
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
 
     def listed(self, page: JobPage) -> None:
-        self._write({"jobs": [plain(job.to_dict()) for job in page.jobs], "next": page.next})
+        self._write({"jobs": [job.to_dict() for job in page.jobs], "next": page.next})
 
     def explained(self, explanation: messages.Explanation) -> None:
         self._write(plain(explanation))
@@ -137,22 +114,22 @@ class JsonOutput:
         pairs = [{"job": job, "retried_as": copy} for job, copy in copies.items()]
         self._write({"jobs": pairs})
 
-    def graphs(self, page: messages.GraphPage) -> None:
+    def graphs(self, page: GraphPage) -> None:
         self._write(plain(page))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "jobs": [plain(job.to_dict()) for job in jobs]})
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None:
+        self._write({**plain(graph), "jobs": [job.to_dict() for job in jobs]})
 
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "failed": [plain(job.to_dict()) for job in failed]})
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
+        self._write({**plain(graph), "failed": [job.to_dict() for job in failed]})
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
-        self._write({"jobs": [plain(job) for job in jobs]})
+        self._write({"jobs": [_planned(job) for job in jobs]})
 
     def text(self, text: str) -> None:
         self._write({"text": text})
 
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+    def workers(self, workers: Sequence[WorkerStatus]) -> None:
         self._write({"workers": [plain(worker) for worker in workers]})
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -183,7 +160,7 @@ class JsonOutput:
             text = msgspec.json.format(text, indent=2)
         print(text.decode(), file=self._out, flush=True)
 
-    def _line(self, event: messages.JobEvent) -> None:
+    def _line(self, event: JobEvent) -> None:
         print(_json(plain(event)), file=self._out, flush=True)
 
 
@@ -218,13 +195,13 @@ class QuietOutput:
     def retried(self, copies: Mapping[JobId, JobId]) -> None:
         self._write(*copies.values())
 
-    def graphs(self, page: messages.GraphPage) -> None:
+    def graphs(self, page: GraphPage) -> None:
         self._write(*(graph.id for graph in page.graphs))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None:
         self._write(*(job.id for job in jobs))
 
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
         self._write(*(job.id for job in failed))
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
@@ -233,7 +210,7 @@ class QuietOutput:
     def text(self, text: str) -> None:
         self._write(text)
 
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+    def workers(self, workers: Sequence[WorkerStatus]) -> None:
         self._write(*(worker.worker for worker in workers))
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -263,7 +240,7 @@ class QuietOutput:
 class LineBoard:
     """A board that only tells the changes, one a line."""
 
-    write: Callable[[messages.JobEvent], None]
+    write: Callable[[JobEvent], None]
 
     def __enter__(self) -> LineBoard:
         return self
@@ -274,5 +251,5 @@ class LineBoard:
     def show(self, snapshot: Snapshot) -> None:
         """Numbers are for people; programs count the changes."""
 
-    def tell(self, event: messages.JobEvent) -> None:
+    def tell(self, event: JobEvent) -> None:
         self.write(event)

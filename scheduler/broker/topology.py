@@ -18,12 +18,10 @@ from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
 from broker_queue.amqp.channel import Channel
 from broker_queue.amqp.connection import Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, as_unavailable, describe
-from broker_queue.protocol.names import Names, routing_key
+from broker_queue.protocol.names import REPORTS_KEY, REQUESTS_KEY, Names, routing_key
 
 log = logging.getLogger(__name__)
 
-REQUESTS_KEY = "requests"
-REPORTS_KEY = "reports"
 MAX_CLASSIC_PRIORITY = 9
 CONTROL_DELIVERY_LIMIT = 1_000_000
 """Requests and reports are never given up on: what is wrong with one is parked with its reason."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from broker_queue.errors import Invalid
-from broker_queue.job import State
+from broker_queue.job import FailureCode, State, Verdict
 from broker_queue.protocol.messages import Cancel, CanceledJobs, Error
 from scheduler.operations.finding import find_graph_jobs, find_jobs
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
 from scheduler.rules import lifecycle
-from scheduler.rules.lifecycle import Verdict
 from scheduler.store import jobs
 
 BATCH = 1_000
@@ -26,7 +25,7 @@ def cancel(transaction: Transaction, request: Cancel) -> CanceledJobs:
     if request.dependents:
         keys = _with_dependents(transaction, keys)
     answer = CanceledJobs(canceled=0)
-    error = None if not request.reason else Error(code="canceled", message=request.reason)
+    error = None if not request.reason else Error(code=FailureCode.CANCELED, message=request.reason)
     for chunk in jobs.chunks(sorted(keys), BATCH):
         transaction.load(chunk)
         for key in chunk:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from broker_queue.protocol.messages import Error, Message, encode
 from scheduler.rules.lifecycle import (
     Cancel,
@@ -16,7 +16,6 @@ from scheduler.rules.lifecycle import (
     Event,
     JobFacts,
     TimeOut,
-    Verdict,
     decide,
 )
 from scheduler.rules.submission import Limits

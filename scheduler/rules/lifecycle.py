@@ -7,12 +7,12 @@ from the same table.
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TypeAlias
 
 import msgspec
 
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from scheduler.rules.backoff import Backoff, delay_before_retry
 from scheduler.rules.edges import Weighed
 
@@ -134,16 +134,6 @@ Event: TypeAlias = (
     Satisfy | Block | Hold | Due | Start | Succeed | Fail | HandBack | TimeOut | Die | Cancel
 )
 Report: TypeAlias = Start | Succeed | Fail | HandBack | Die
-
-
-class Verdict(StrEnum):
-    """What a report is answered when it changes nothing (and `ACCEPTED` when it did)."""
-
-    ACCEPTED = "accepted"
-    STALE = "stale"
-    CANCELED = "canceled"
-    NOT_EXIST = "not_exist"
-    INVALID = "invalid"
 
 
 _W, _S, _Q, _R = State.WAITING, State.SCHEDULED, State.QUEUED, State.RUNNING

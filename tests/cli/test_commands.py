@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import pytest
 
 from broker_queue.errors import Conflict, Invalid, NotExist, Unavailable
 from broker_queue.graph import Edge
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, State, parse_job_id
+from broker_queue.overview import GraphStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from tests.cli.conftest import CommandLine, FakeQueue, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent
+from tests.cli.conftest import CommandLine, FakeQueue, ago, graph_id, job, job_id
 
-OPEN_GRAPH = messages.GraphStatus(
+OPEN_GRAPH = GraphStatus(
     id=graph_id(1),
-    queued=ago_ms(1),
+    queued=ago(1),
     name="nightly",
     counts=[messages.TypeCount(type="build", state=State.WAITING, jobs=3)],
 )
@@ -50,8 +53,8 @@ def test_enqueue_passes_everything_on(command_line: CommandLine, queue: FakeQueu
         Edge(job_id(6), Condition.FAILURE),
         Edge(job_id(7), Condition.ANY),
     ]
+    assert parse_job_id(options.pop("id"))
     assert options == {
-        "id": None,
         "name": "n",
         "channel": "eu",
         "priority": 9,
@@ -101,8 +104,30 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     queue.jobs = [job(1, State.FINISHED, raw_result=RawJson(b'{"ok": 1}'))]
     found = command_line("enqueue", "build", "--wait", "-q")
     assert (found.code, found.out) == (0, '{"ok": 1}\n')
-    queue.jobs = [job(1, State.FAILED, error=messages.Error(code="x", message="y"))]
+    queue.jobs = [job(1, State.FAILED, error=Error(code="x", message="y"))]
     assert command_line("enqueue", "build", "--wait").code == 1
+
+
+def test_what_was_not_answered_names_the_id_to_repeat_it_with(
+    command_line: CommandLine, queue: FakeQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "graph.yaml"
+    file.write_text("jobs: {a: {type: a}}")
+    queue.unanswered = Unavailable("no answer")
+    for command in (("enqueue", "build"), ("submit", str(file))):
+        found = command_line(*command)
+        assert found.code == 5
+        named = re.search(
+            r"no answer; whether the (job|graph) was stored is unknown: "
+            r"repeat the command with --id (\S+)$",
+            found.err,
+            re.MULTILINE,
+        )
+        assert named
+        told = json.loads(command_line("--json", *command, "--id", named[2]).err)
+        assert told["error"]["details"] == {named[1]: named[2]}
+    first, again = (graph for kind, graph in queue.calls if kind == "submit")
+    assert [job.id for job in first.jobs] == [job.id for job in again.jobs]
 
 
 def test_last_is_what_was_made_last(
@@ -224,7 +249,7 @@ def test_watch_prints_a_line_for_each_change_when_it_is_no_terminal(
     command_line: CommandLine, queue: FakeQueue
 ) -> None:
     queue.events = [
-        messages.JobEvent(job=job_id(1), state=state, at=ago_ms(1), type="build")
+        JobEvent(job=job_id(1), state=state, at=ago(1), type="build")
         for state in (State.WAITING, State.RUNNING, State.FINISHED)
     ]
     found = command_line("watch", job_id(1))

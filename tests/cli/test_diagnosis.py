@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker_queue.cli.diagnosis import (
@@ -13,10 +14,11 @@ from broker_queue.cli.diagnosis import (
     health,
 )
 from broker_queue.cli.exit_codes import ExitCode
-from broker_queue.protocol.messages import Info, QueueStatus, WorkerStatus
+from broker_queue.overview import Info, WorkerStatus
+from broker_queue.protocol.messages import QueueStatus
 from broker_queue.protocol.names import PROTOCOL_VERSION
 
-NOW = 1_770_000_000_000
+NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 
 def facts(**changes: Any) -> Facts:
@@ -25,7 +27,7 @@ def facts(**changes: Any) -> Facts:
         "address_source": "the default",
         "namespace": "bq",
         "version": "1.0",
-        "now_ms": NOW,
+        "now": NOW,
         "broker": "RabbitMQ 4.0.5",
         "requests_queue": BrokerQueueState(0, 1),
         "info": info(),
@@ -41,7 +43,7 @@ def info(**changes: Any) -> Info:
         "database": "bq.sqlite3",
         "broker": "RabbitMQ 4.0.5",
         "epoch": 1,
-        "since": NOW - 60_000,
+        "since": NOW - timedelta(seconds=60),
         "jobs": {},
         "queues": [queue(consumers=1)],
     }
@@ -71,8 +73,8 @@ def worker(**changes: Any) -> WorkerStatus:
         "host": "h",
         "pid": 1,
         "software": "s",
-        "since": NOW - 60_000,
-        "seen": NOW - 1_000,
+        "since": NOW - timedelta(seconds=60),
+        "seen": NOW - timedelta(seconds=1),
     }
     return WorkerStatus(**(known | changes))
 
@@ -131,8 +133,9 @@ def test_parked_messages_and_another_protocol_are_problems() -> None:
 
 
 def test_silent_workers_and_other_versions_are_notes_only() -> None:
+    silent = NOW - timedelta(seconds=100)
     findings = diagnose(
-        facts(info=info(version="2.0"), workers=[worker(), worker(worker="w2", seen=NOW - 100_000)])
+        facts(info=info(version="2.0"), workers=[worker(), worker(worker="w2", seen=silent)])
     )
     notes = [finding.text for finding in findings if finding.verdict is Verdict.NOTE]
     assert notes == ["scheduler 2.0, this program 1.0", "w2 on h was last heard of 1 min ago"]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, State, Verdict
 from scheduler.rules import edges, lifecycle
 from scheduler.rules.backoff import Backoff
 from scheduler.rules.edges import Standing
 from scheduler.rules.inheritance import inherit
-from scheduler.rules.lifecycle import Dispatch, Event, JobFacts, Verdict
+from scheduler.rules.lifecycle import Dispatch, Event, JobFacts
 from tests.model.history import Seen, Spec
 
 BACKOFF = Backoff(initial=1_000, factor=2.0, maximum=1 << 40, jitter=0.0)

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from broker_queue.job import FINAL_STATES, State
+from broker_queue.job import FINAL_STATES, State, Verdict
 from scheduler.rules import lifecycle
 from scheduler.rules.backoff import Backoff, delay_before_retry
 from scheduler.rules.edges import Weighed
-from scheduler.rules.lifecycle import TRANSITIONS, Dispatch, Event, JobFacts, Verdict, decide
+from scheduler.rules.lifecycle import TRANSITIONS, Dispatch, Event, JobFacts, decide
 
 NOW = 1_000_000
 

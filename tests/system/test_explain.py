@@ -11,7 +11,7 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import NotExist
 from broker_queue.graph import Graph, new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.messages import JobEvent
+from broker_queue.status import JobEvent
 from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE

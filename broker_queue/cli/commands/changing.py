@@ -13,7 +13,7 @@ from broker_queue.cli.targets import find_targets
 from broker_queue.errors import Invalid
 
 if TYPE_CHECKING:
-    from broker_queue.protocol.messages import GraphStatus
+    from broker_queue.overview import GraphStatus
 
 PANEL = "Change jobs"
 

@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from broker_queue.address import DEFAULT_NAMESPACE, NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.cli.commands.processes import PANEL, scheduler_command
 from broker_queue.cli.exit_codes import ExitCode
-from broker_queue.cli.invocation import (
-    NAMESPACE_VARIABLE,
-    URL_VARIABLE,
-    Invocation,
-    command,
-)
+from broker_queue.cli.invocation import Invocation, command
 from broker_queue.errors import BrokerQueueError, Unavailable
 
 if TYPE_CHECKING:
@@ -148,7 +144,7 @@ def _tell(run: Invocation, broker: Broker, database: Path) -> None:
         f"\nThis is {broker.description}. In another terminal:\n",
         f"  export {URL_VARIABLE}={broker.url}",
     ]
-    if run.namespace != "bq":
+    if run.namespace != DEFAULT_NAMESPACE:
         lines.append(f"  export {NAMESPACE_VARIABLE}={run.namespace}")
     lines += [
         "  broker-queue worker MODULE:WORKER",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +15,12 @@ from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
-from broker_queue.errors import ConfigurationError, Invalid
+from broker_queue.errors import ConfigurationError, Invalid, Unavailable, perhaps_stored
 from broker_queue.job import Condition
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
-    from broker_queue.graph import Edge, Graph
+    from broker_queue.graph import Edge, Graph, JobOptions
     from broker_queue.protocol.codec import RawJson
 
 PANEL = "Make jobs"
@@ -95,8 +97,11 @@ async def enqueue(
 
     Args is any JSON: broker-queue enqueue build '{"level": 3}' --after last
     """
-    given: dict[str, Any] = {
-        "id": job_id,
+    from broker_queue.graph import new_job_id  # slow to import
+
+    identity = job_id or new_job_id()
+    given: JobOptions = {
+        "id": identity,
         "name": name,
         "channel": channel,
         "priority": priority,
@@ -116,7 +121,8 @@ async def enqueue(
             for jobs, condition in words
             for edge in await _edges(run, queue, jobs or [], condition)
         ]
-        job = await queue.enqueue(job_type, body, edges, **given)
+        with _repeatable("job", identity):
+            job = await queue.enqueue(job_type, body, edges, **given)
         remember(run.place, "job", job)
         if wait:
             from broker_queue.cli.waiting import finish  # asyncio is slow to import
@@ -124,6 +130,17 @@ async def enqueue(
             return await finish(run, queue, Targets(jobs=(job,)), None)
     run.output.enqueued(job)
     return ExitCode.OK
+
+
+@contextmanager
+def _repeatable(kind: str, identity: str) -> Iterator[None]:
+    """Say, if nobody answers, how the command is repeated so that nothing is made twice."""
+    try:
+        yield
+    except Unavailable as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Unavailable) else error
+        again = f"the command with --id {identity}"
+        raise perhaps_stored(cause, kind, identity, again) from error
 
 
 async def _edges(
@@ -199,7 +216,8 @@ async def submit(
         run.output.planned(graph.jobs)
         return ExitCode.OK
     async with run.queue() as queue:
-        answer = await queue.submit(graph)
+        with _repeatable("graph", graph.id):
+            answer = await queue.submit(graph)
         remember(run.place, "graph", graph.id)
         if watch or wait:
             from broker_queue.cli.waiting import finish, follow

@@ -204,7 +204,7 @@ class Worker:
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
-        for key in (*keys, f"worker.{self.name}"):
+        for key in keys:
             await queue.bind(self._names.control, key, timeout=CALL_TIMEOUT)
         await control.consume(queue.name, self._on_control, prefetch=0, no_ack=True)
         welcome = await self._greet_until_answered(session)

@@ -333,9 +333,9 @@ class Hello(Message):
         default_factory=lambda: [""]
     )
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 1
-    running: int = 0
+    running: Annotated[int, Meta(ge=0, le=100_000)] = 0
     host: Annotated[str, Meta(max_length=255)] = ""
-    pid: int = 0
+    pid: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     software: Annotated[str, Meta(max_length=200)] = ""
     stopping: bool = False
 

@@ -196,7 +196,9 @@ def schemas() -> str:
         "$id": "urn:broker-queue:protocol:1",
         "$defs": dict(sorted(components.items())),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # In JSON Schema "$" is the end of the text; the look-ahead, for Python's "$", others do not know.
+    return text.replace("(?!\\\\n)", "")
 
 
 def generate() -> dict[Path, str]:
@@ -301,6 +303,9 @@ def _schema_text(schema: dict[str, Any]) -> str:
 
 def _bounds(schema: dict[str, Any], what: str) -> str:
     low, high = schema.get(f"min{what}"), schema.get(f"max{what}")
+    above = schema.get(f"exclusiveMin{what}")
+    if above is not None:
+        return f", more than {above} to {high}"
     if low is None and high is None:
         return ""
     unit = {"Items": " items", "Length": " characters", "imum": ""}[what]

@@ -69,6 +69,36 @@ async def test_the_same_id_with_other_content_is_a_conflict(
         await queue.job_status(str(other["id"]))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dependencies": []},
+        {"dependencies": [0, {"job": 1, "condition": "any"}]},
+        {"dependencies": [1, 0]},
+        {"references": []},
+        {"references": [{"at": "/x", "job": 0, "pointer": "/other"}]},
+        {"backoff": {"initial": 2}},
+        {"available_at": 4_000_000_000_000},
+    ],
+    ids=str,
+)
+async def test_other_dependencies_or_times_are_other_content(
+    raw: RawClient, change: dict[str, Any]
+) -> None:
+    parents = [{"id": new_job_id(), "type": "a"} for _ in range(2)]
+    job = {
+        "id": new_job_id(),
+        "type": "b",
+        "args": {"x": None},
+        "dependencies": [0, 1],
+        "references": [{"at": "/x", "job": 0}],
+    }
+    assert (await raw.request("submit", {"jobs": [*parents, job]})).type == "ok"
+    assert (await raw.request("submit", {"jobs": [*parents, job]})).body["existed"] == 3
+    kind, error = await raw.request("submit", {"jobs": [*parents, job | change]})
+    assert (kind, error["code"]) == ("error", "conflict")
+
+
 async def test_content_is_equal_whether_jobs_are_named_by_position_or_by_id(
     raw: RawClient,
 ) -> None:

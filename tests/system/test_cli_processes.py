@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker_queue.cli import COMMAND
+from broker_queue.cli.invocation import without_password
 from broker_queue.client import JobQueue
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import wait_until_it_answers
@@ -140,6 +141,11 @@ async def test_dev_starts_everything_and_stops_it_again(
     async with command_line.running(*arguments) as process:
         facts = json.loads(await line_of(process.stdout))
         assert (facts["url"], facts["namespace"]) == (broker_url, namespace)
+        second = await command_line.run(*arguments[:3])
+        assert second.code == 2
+        assert second.err == (
+            f"Error: dev already runs here: pid {process.pid}, URL {without_password(broker_url)}\n"
+        )
         job = (await command_line.run("enqueue", "hello", '{"name": "you"}')).out.strip()
         async with command_line.running("worker", "jobs:worker"):
             assert (await command_line.run("wait", job, "-q")).out == '"hello you"\n'
@@ -158,9 +164,35 @@ async def test_dev_says_when_its_scheduler_dies(command_line: CommandLine, datab
     folder.mkdir()
     (folder / "broker-queue.sqlite3").write_text("this is no database" * 100)
     found = await command_line.run("dev", "--folder", str(folder))
-    assert found.code != 0
+    assert found.code == 2
     assert "the scheduler did not start" in found.err
     assert "Traceback" not in found.err
+
+
+async def test_dev_without_a_broker_at_its_url_is_code_5(command_line: CommandLine) -> None:
+    found = await command_line.run("dev", "--url", "amqp://guest:secret@127.0.0.1:1/")
+    assert found.code == 5
+    assert "no broker answers at amqp://guest@127.0.0.1:1/" in found.err
+    assert "secret" not in found.err
+
+
+async def test_dev_in_a_folder_that_cannot_be_used_is_code_2(command_line: CommandLine) -> None:
+    (command_line.folder / "file").write_text("")
+    for folder, text in (
+        ("file", "cannot work in file: "),
+        ("file/below", "cannot work in file/below: "),
+        ("", "Invalid value for '--folder': it is empty"),
+    ):
+        found = await command_line.run("dev", "--folder", folder)
+        assert (found.code, text in found.err) == (2, True), found
+
+
+async def test_dev_hides_only_a_folder_that_it_made_from_git(command_line: CommandLine) -> None:
+    (command_line.folder / "mine").mkdir()
+    for folder in ("mine", "new"):
+        await command_line.run("dev", "--folder", folder, "--url", "amqp://127.0.0.1:1/")
+    found = [(command_line.folder / name / ".gitignore").exists() for name in ("mine", "new")]
+    assert found == [False, True]
 
 
 async def test_output_into_a_closed_pipe_is_no_error(

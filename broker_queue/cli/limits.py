@@ -45,7 +45,7 @@ def label(text: Any) -> str:
         ValueError: it is too long, or no text.
     """
     if not isinstance(text, str):
-        raise ValueError(f"expected text, got {text!r}")  # noqa: TRY004  # all are told alike
+        raise ValueError(f"expected text, got {text!r}")  # all are told alike
     if len(text) > MAX_LABEL:
         raise ValueError(f"has {len(text):,} characters, at most {MAX_LABEL} are allowed")
     return text
@@ -71,7 +71,7 @@ def whole(value: Any, low: int, high: int) -> int:
         ValueError: it is out of bounds, or none.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {value!r}")  # noqa: TRY004  # all alike
+        raise ValueError(f"expected a whole number, got {value!r}")  # all alike
     if not low <= value <= high:
         raise ValueError(f"expected a whole number from {low} to {high:,}, got {value}")
     return value

@@ -9,15 +9,19 @@ import signal
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from broker_queue.cli import COMMAND
 from broker_queue.cli.invocation import without_password
 from broker_queue.client import JobQueue
+from broker_queue.job import State
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import PATIENCE, until
 
 JOBS = """
+import asyncio
+
 from broker_queue.worker import Worker
 
 worker = Worker()
@@ -25,6 +29,10 @@ worker = Worker()
 @worker.job("hello")
 async def hello(args):
     return "hello " + args["name"]
+
+@worker.job("stay")
+async def stay():
+    await asyncio.Event().wait()
 """
 
 
@@ -41,6 +49,39 @@ async def test_doctor_without_a_broker(command_line: CommandLine) -> None:
     assert "✗ broker" in found.out
     assert "secret" not in found.out
     assert (await command_line.run("list")).code == 5
+
+
+async def test_doctor_at_a_broker_that_refuses_it(
+    command_line: CommandLine, broker_url: str
+) -> None:
+    given = URL(broker_url)
+    for url, text in (
+        (given.with_password("wrong"), "refuses the user or the password"),
+        (given.with_path("/nowhere"), "refuses the virtual host"),
+    ):
+        found = await command_line.run("doctor", "--url", str(url))
+        assert (found.code, text in found.out) == (5, True), found
+
+
+async def test_doctor_finds_what_a_worker_left_that_died(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    async with command_line.running("worker", "jobs:worker") as process:
+        job = await queue.enqueue("stay")
+
+        async def runs() -> bool:
+            return (await queue.job_status(job)).state is State.RUNNING
+
+        await until(runs)
+        process.kill()
+        await process.wait()
+
+    async def is_told() -> bool:
+        found = await command_line.run("doctor")
+        return found.code == 6 and "1 message and no worker consumes" in found.out
+
+    await until(is_told)
+    assert "with room for" not in (await command_line.run("doctor")).out
 
 
 async def test_doctor_without_a_scheduler(command_line: CommandLine) -> None:

@@ -3,7 +3,7 @@
 ::
 
     name: nightly                    # optional, for people
-    id: 0199b5d2-…                   # optional, a UUID: submitting the file again changes nothing
+    id: 0199b5d2-…                   # optional, a UUID: submitted again, only new jobs are added
     defaults: {max_attempts: 3}      # optional, options for every job that does not say otherwise
     jobs:
       fetch:                         # the job's name, unique in the file

@@ -20,6 +20,7 @@ from broker_queue.cli import limits
 from broker_queue.cli.arguments import given_text
 from broker_queue.cli.exit_codes import ExitCode, exit_code_for
 from broker_queue.cli.help_text import Command
+from broker_queue.cli.refusals import without_position
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def _show_error(run: Invocation, error: BrokerQueueError) -> None:
 
     if run.debug:
         logging.getLogger(__name__).error("failed", exc_info=error)
-    run.output.error(error)
+    run.output.error(without_position(error))
     if isinstance(error, Unavailable):
         run.output.note("`broker-queue doctor` looks at every part on the way.")
 

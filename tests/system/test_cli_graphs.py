@@ -179,6 +179,22 @@ async def test_a_graph_with_an_id_is_submitted_once(
     assert "nightly" in (await command_line.run("graphs")).out
 
 
+async def test_a_graph_with_an_id_takes_in_what_its_file_has_more(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    wanted = "01990000-0000-7000-8000-000000000009"
+    file = command_line.folder / "nightly.yaml"
+    await command_line.run("submit", "nightly.yaml", "--id", wanted)
+    file.write_text(NIGHTLY + "  publish: {type: publish, after: [all]}\n")
+    assert (await command_line.run("submit", "nightly.yaml", "--id", wanted)).code == 0
+    assert len((await queue.list(graph=wanted)).jobs) == 6
+    file.write_text(NIGHTLY.replace("level: 3", "level: 4") + "  more: {type: publish}\n")
+    found = await command_line.run("submit", "nightly.yaml", "--id", wanted)
+    assert found.code == 4
+    assert "jobs.build.id: " in found.err
+    assert len((await queue.list(graph=wanted)).jobs) == 6
+
+
 async def test_canceling_a_graph_cancels_what_is_open(
     command_line: CommandLine, queue: JobQueue
 ) -> None:

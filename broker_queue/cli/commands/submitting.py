@@ -11,6 +11,7 @@ import typer
 from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.refusals import jobs_by_name
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
 from broker_queue.errors import ConfigurationError, Invalid
@@ -87,7 +88,7 @@ async def enqueue(
     ] = None,
     job_id: Annotated[
         str | None,
-        typer.Option("--id", metavar="UUID", help="Its id; the same one again changes nothing."),
+        typer.Option("--id", metavar="UUID", help="Its id; the same job again changes nothing."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
 ) -> ExitCode:
@@ -181,7 +182,9 @@ async def submit(
     graph_id: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="UUID", help="The graph's id; the same one again changes nothing."
+            "--id",
+            metavar="UUID",
+            help="The graph's id; if it exists, jobs that it lacks are added.",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs have ended.")] = False,
@@ -192,14 +195,17 @@ async def submit(
 ) -> ExitCode:
     """Submit a graph of jobs from a file and print the graph's id.
 
-    All of its jobs exist from one moment on, or (after an error) none of them.
+    All of its jobs exist from one moment on, or (after an error) none of them. A file with an id
+    can be submitted again: jobs that the graph does not have yet are added, the others must be
+    the same, or nothing is changed.
     """
     graph = load_graph(file, graph_id)
     if dry_run:
         run.output.planned(graph.jobs)
         return ExitCode.OK
     async with run.queue() as queue:
-        answer = await queue.submit(graph)
+        with jobs_by_name([job.name for job in graph.jobs]):
+            answer = await queue.submit(graph)
         remember(run.place, "graph", graph.id)
         if watch or wait:
             from broker_queue.cli.waiting import finish, follow

@@ -16,6 +16,7 @@ from broker_queue.cli.durations import format_age, format_duration, format_momen
 from broker_queue.cli.states import STYLES, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
+from broker_queue.tracebacks import where
 
 if TYPE_CHECKING:
     from broker_queue.protocol import messages
@@ -25,8 +26,6 @@ MAX_SHOWN = 2_000
 """Characters of a result or of args; ``--json`` prints them whole."""
 
 MAX_DEPENDENCIES = 20
-MAX_TRACEBACK = 8
-"""Last lines of a traceback, which name the place in the job's own code."""
 DIM = "bright_black"
 
 
@@ -135,17 +134,17 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
     elif job.error is not None:
         text = Text(f"{job.error.code}: ", style=STYLES[State.FAILED])
         yield "error", text.append(_cut(job.error.message), style="default")
-        if where := _traceback(job.error):
-            yield "where", Text(where, style=DIM)
+        if place := where(_traceback(job.error)):
+            yield "where", Text(place, style=DIM)
 
 
 def _traceback(error: messages.Error) -> str:
-    """Return the end of the traceback that a worker sent in the details, if it did."""
+    """Return the traceback that a worker sent in the details, if it did."""
     if isinstance(error.details, UnsetType):
         return ""
     details = json.loads(bytes(error.details))
     text = details.get("traceback") if isinstance(details, dict) else None
-    return "\n".join(text.splitlines()[-MAX_TRACEBACK:]) if isinstance(text, str) else ""
+    return text if isinstance(text, str) else ""
 
 
 def _json_text(raw: bytes) -> Text:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from rich.console import Console
 
 from broker_queue.cli.diagnosis import Finding, Verdict
@@ -122,6 +124,24 @@ def test_a_skipped_job_names_its_cause_and_a_failed_one_its_error(screen: Screen
     assert f"  after       {job_id(1)}  ✓ finished  on failure" in screen.lines()
     screen.output.statuses([LINT])
     assert screen.lines()[-2:] == ["  error    ValueError: bad style", "           in line 2"]
+
+
+def test_a_failed_job_names_the_line_of_its_own_code(screen: Screen) -> None:
+    raised = (
+        '    await call\n    ^^^^^^^^^^\n  File "/srv/jobs.py", line 7, in build\n    return 1 / 0\n'
+        "           ~~^~~\nZeroDivisionError: division by zero\n"
+    )
+    error = messages.Error(
+        code="ZeroDivisionError",
+        message="division by zero",
+        details=Raw(json.dumps({"traceback": raised}).encode()),
+    )
+    screen.output.statuses([job(4, State.FAILED, error=error)])
+    assert screen.lines()[-3:] == [
+        "  error   ZeroDivisionError: division by zero",
+        "  where   /srv/jobs.py:7 in build",
+        "              return 1 / 0",
+    ]
 
 
 def test_a_canceled_job_tells_the_reason(screen: Screen) -> None:

@@ -52,6 +52,17 @@ job_type = read_as(limits.job_type)
 channel = read_as(limits.channel)
 label = read_as(limits.label)
 
+JobsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[JOB]...", help="Ids, or last, or last/NAME; a graph's id.", show_default=False
+    ),
+]
+GraphOption = Annotated[
+    str | None,
+    typer.Option("--graph", metavar="GRAPH", help="All jobs of this graph (id or last)."),
+]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
 TypeOption = Annotated[
     str | None,
     typer.Option("--type", metavar="TYPE", help="Only of this type.", parser=job_type),

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker_queue.cli.durations import format_age, format_duration, format_moment
+from broker_queue.cli.escaping import printable_lines
 from broker_queue.cli.states import STYLES, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
@@ -135,7 +136,7 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
         text = Text(f"{job.error.code}: ", style=STYLES[State.FAILED])
         yield "error", text.append(_cut(job.error.message), style="default")
         if place := where(_traceback(job.error)):
-            yield "where", Text(place, style=DIM)
+            yield "where", Text(printable_lines(place), style=DIM)
 
 
 def _traceback(error: messages.Error) -> str:
@@ -151,7 +152,7 @@ def _json_text(raw: bytes) -> Text:
     text = bytes(raw).decode()
     if len(text) > 100:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    return Text(_cut(text))
+    return Text(printable_lines(_cut(text)))
 
 
 def _cut(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
 
+from broker_queue.cli.escaping import error_text, printable
 from broker_queue.errors import BrokerQueueError, RequestError
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class Format(StrEnum):
     QUIET = "quiet"
 
 
+@dataclass(frozen=True, slots=True)
+class RetriedPair:
+    """A job and its copy, which was made now or by an earlier retry."""
+
+    job: JobId
+    copy: JobStatus
+    is_new: bool
+
+
 class Board(Protocol):
     """What `watch` shows while it runs."""
 
@@ -54,9 +64,9 @@ class Output(Protocol):
     def statuses(self, jobs: Sequence[JobStatus]) -> None: ...
     def ended(self, jobs: Sequence[JobStatus]) -> None: ...
     def listed(self, page: JobPage) -> None: ...
-    def explained(self, explanation: messages.Explanation) -> None: ...
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None: ...
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
-    def retried(self, copies: Mapping[JobId, JobId]) -> None: ...
+    def retried(self, pairs: Sequence[RetriedPair]) -> None: ...
     def graphs(self, page: messages.GraphPage) -> None: ...
     def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None: ...
@@ -127,15 +137,21 @@ class JsonOutput:
     def listed(self, page: JobPage) -> None:
         self._write({"jobs": [plain(job.to_dict()) for job in page.jobs], "next": page.next})
 
-    def explained(self, explanation: messages.Explanation) -> None:
-        self._write(plain(explanation))
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        self._write({**plain(explanation), "retried_as": retried_as})
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         self._write(plain(answer))
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        pairs = [{"job": job, "retried_as": copy} for job, copy in copies.items()]
-        self._write({"jobs": pairs})
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        self._write(
+            {
+                "jobs": [
+                    {"job": pair.job, "retried_as": pair.copy.id, "new": pair.is_new}
+                    for pair in pairs
+                ]
+            }
+        )
 
     def graphs(self, page: messages.GraphPage) -> None:
         self._write(plain(page))
@@ -209,14 +225,14 @@ class QuietOutput:
     def listed(self, page: JobPage) -> None:
         self._write(*(job.id for job in page.jobs))
 
-    def explained(self, explanation: messages.Explanation) -> None:
-        self._write(explanation.summary)
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        self._write(printable(explanation.summary))
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         self._write(str(answer.canceled))
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        self._write(*copies.values())
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        self._write(*(pair.copy.id for pair in pairs))
 
     def graphs(self, page: messages.GraphPage) -> None:
         self._write(*(graph.id for graph in page.graphs))
@@ -234,13 +250,13 @@ class QuietOutput:
         self._write(text)
 
     def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
-        self._write(*(worker.worker for worker in workers))
+        self._write(*(printable(worker.worker) for worker in workers))
 
     def findings(self, findings: Sequence[Finding]) -> None:
         """Say only what is wrong: nothing when all is well."""
         for finding in findings:
             if finding.verdict == "problem":
-                self._write(f"{finding.subject}: {finding.text}")
+                self._write(printable(f"{finding.subject}: {finding.text}"))
 
     def facts(self, facts: Mapping[str, str]) -> None:
         self._write(next(iter(facts.values()), ""))
@@ -252,7 +268,7 @@ class QuietOutput:
         """Scripts read no remarks."""
 
     def error(self, error: BrokerQueueError) -> None:
-        print(f"Error: {error}", file=self._err, flush=True)
+        print(f"Error: {error_text(error)}", file=self._err, flush=True)
 
     def _write(self, *lines: str) -> None:
         for line in lines:

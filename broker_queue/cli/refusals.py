@@ -13,6 +13,8 @@ from broker_queue.job import GraphId
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
 
+USE_GRAPH = "give it alone, or as --graph"
+
 E = TypeVar("E", bound=BrokerQueueError)
 
 _POSITION = re.compile(r"^jobs\[(?P<number>\d+)\](?P<rest>\.?)")

@@ -22,6 +22,7 @@ from broker_queue.cli.durations import (
     format_duration,
     from_milliseconds,
 )
+from broker_queue.cli.escaping import error_text, escaped
 from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
 from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
 from broker_queue.cli.words import counted
@@ -31,7 +32,7 @@ from broker_queue.protocol import messages
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from broker_queue.cli.output import Board
+    from broker_queue.cli.output import Board, RetriedPair
     from broker_queue.errors import BrokerQueueError
     from broker_queue.job import JobId
     from broker_queue.status import JobPage, JobStatus
@@ -61,7 +62,7 @@ class TableOutput:
         self._line(answer.graph or "")
 
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        now = self._clock()
+        jobs, now = escaped(jobs), self._clock()
         if len(jobs) == 1:
             self._show(job_page(jobs[0], now))
         else:
@@ -74,16 +75,19 @@ class TableOutput:
         if not page.jobs:
             self.note("No jobs.")
             return
-        self._show(table(_job_columns(page.jobs, self._clock()), self._out.width))
+        self._show(table(_job_columns(escaped(page.jobs), self._clock()), self._out.width))
         if page.next is not None:
             self.note("There are more: --limit N or --all.")
 
-    def explained(self, explanation: messages.Explanation) -> None:
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        explanation = escaped(explanation)
         self._out.print(Text.assemble(state_text(explanation.state), "  ", explanation.summary))
         for index, reason in enumerate(explanation.reasons):
             if index == 0 and reason.text in explanation.summary:
                 continue
             self._out.print(_reason_line(reason), soft_wrap=True)
+        if retried_as is not None:
+            self._out.print(Text(f"  retried as {retried_as}"), soft_wrap=True)
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         text = f"Canceled {counted(answer.canceled, 'job')}"
@@ -93,21 +97,29 @@ class TableOutput:
             text += f"; {answer.already_final:,} had ended already"
         self._line(f"{text}.")
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        columns = [
-            Column("job", list(copies)),
-            Column("retried as", list(copies.values())),
-        ]
-        if copies:
-            self._show(table(columns, self._out.width))
-        else:
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        if not pairs:
             self.note("Nothing to retry: no job of these failed, was skipped or was canceled.")
+            return
+        now, copies = self._clock(), escaped([pair.copy for pair in pairs])
+        columns = [
+            Column("job", [label(copy) for copy in copies], flexible=True),
+            Column("retried as", [copy.id for copy in copies]),
+            Column("state", [state_text(copy.state) for copy in copies]),
+            Column("queued", [format_age(copy.queued, now) for copy in copies], 1),
+            Column("retry of", [pair.job for pair in pairs], 2),
+        ]
+        self._show(table(columns, self._out.width))
+        before = sum(not pair.is_new for pair in pairs)
+        if before:
+            which = "Each of these" if before == len(pairs) else f"{before:,} of these"
+            self.note(f"{which} had been retried before; to run a copy once more, retry the copy.")
 
     def graphs(self, page: messages.GraphPage) -> None:
         if not page.graphs:
             self.note("No graphs.")
             return
-        now = self._clock()
+        now, page = self._clock(), escaped(page)
         counts = [_total(graph) for graph in page.graphs]
         columns = [
             Column("id", [graph.id for graph in page.graphs]),
@@ -123,7 +135,7 @@ class TableOutput:
             self.note("There are more: --limit N.")
 
     def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
-        now = self._clock()
+        now, graph, jobs = self._clock(), escaped(graph), escaped(jobs)
         self._graph_head(graph, now)
         by_id = {job.id: job for job in jobs}
         for row in tree(nodes_of(jobs)):
@@ -131,8 +143,8 @@ class TableOutput:
             self._out.print(_tree_line(row, job, now), no_wrap=True, overflow="ellipsis")
 
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
-        now = self._clock()
-        self._graph_head(graph, now)
+        now, failed = self._clock(), escaped(failed)
+        self._graph_head(escaped(graph), now)
         if failed:
             self._show(table(_job_columns(failed, now), self._out.width))
 
@@ -145,7 +157,7 @@ class TableOutput:
         self._out.print(counts_text(_total(graph)))
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
-        for row in tree(nodes_of_new(jobs)):
+        for row in tree(nodes_of_new(escaped(jobs))):
             self._out.print(_tree_line(row, None, self._clock()), no_wrap=True, overflow="ellipsis")
         edges = sum(len(job.dependencies) + len(job.references) for job in jobs)
         self.note(f"{counted(len(jobs), 'job')} and {counted(edges, 'edge')}; nothing was sent.")
@@ -157,7 +169,7 @@ class TableOutput:
         if not workers:
             self.note("No worker has said hello. Start one: broker-queue worker MODULE:WORKER")
             return
-        now = self._clock()
+        now, workers = self._clock(), escaped(workers)
         columns = [
             Column("worker", [worker.worker for worker in workers]),
             Column("types", [", ".join(worker.types) for worker in workers], flexible=True),
@@ -171,6 +183,7 @@ class TableOutput:
         self._show(table(columns, self._out.width))
 
     def findings(self, findings: Sequence[Finding]) -> None:
+        findings = escaped(findings)
         width = max((len(finding.subject) for finding in findings), default=0)
         for finding in findings:
             mark, style = VERDICT_MARKS[finding.verdict]
@@ -180,6 +193,7 @@ class TableOutput:
                 self._out.print(Text(f"  {'':<{width}}  → {finding.advice}"), soft_wrap=True)
 
     def facts(self, facts: Mapping[str, str]) -> None:
+        facts = escaped(facts)
         width = max(len(name) for name in facts)
         for name, value in facts.items():
             self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), value), soft_wrap=True)
@@ -194,7 +208,7 @@ class TableOutput:
         self._err.print(Text(text, style=DIM), soft_wrap=True)
 
     def error(self, error: BrokerQueueError) -> None:
-        self._err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        self._err.print(Text.assemble(("Error: ", "bold red"), error_text(error)), soft_wrap=True)
 
     def _show(self, renderable: RenderableType) -> None:
         """Print without the blanks that rich fills every line with: they spoil what is copied."""
@@ -219,6 +233,7 @@ def make_console(stream: TextIO) -> Console:
 
 def nodes_of(jobs: Sequence[JobStatus]) -> list[Node]:
     """Return stored jobs as they are drawn, oldest first."""
+    jobs = escaped(jobs)
     return [
         Node(
             id=job.id,

@@ -9,7 +9,7 @@ from broker_queue.amqp.ending import end
 from broker_queue.cli.exit_codes import ExitCode, WaitTimeout
 from broker_queue.cli.invocation import Invocation
 from broker_queue.cli.tally import Tally
-from broker_queue.cli.targets import PAGE, Targets, jobs_of_graph
+from broker_queue.cli.targets import FAILURES, PAGE, Targets, jobs_of_graph
 from broker_queue.cli.words import counted
 from broker_queue.job import FINAL_STATES, GraphId, State
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from broker_queue.status import JobStatus
 
 OPEN_STATES = tuple(state for state in State if state not in FINAL_STATES)
-FAILURES = (State.FAILED, State.CANCELED)
-"""What makes a graph a failure. A job skipped alone does not: a job that handles failures is
-skipped whenever there was none."""
-
 FAILED_SHOWN = 20
 REDRAW = 0.1
 """Seconds between pictures: as smooth as a terminal over a slow line allows."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from broker_queue.errors import Conflict, Invalid, NotExist, Unavailable
 from broker_queue.graph import Edge
@@ -246,15 +247,105 @@ def test_canceling_a_graph_wants_a_yes(command_line: CommandLine, queue: FakeQue
     assert found.out == "Canceled 3 jobs, 1 of them running: their workers are told to stop.\n"
 
 
+def test_one_of_several_that_is_not_there_cancels_none(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.jobs = [job(1, State.QUEUED)]
+    found = command_line("cancel", job_id(1), job_id(2))
+    assert (found.code, found.err) == (3, f"Error: no job has the id {job_id(2)}\n")
+    assert [name for name, _ in queue.calls] == ["job_statuses"]
+
+
+def test_a_graph_that_has_ended_is_canceled_without_a_question(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    counts = [messages.TypeCount(type="build", state=State.FINISHED, jobs=3)]
+    queue.graph_status = structs.replace(OPEN_GRAPH, counts=counts)
+    assert command_line("cancel", "--graph", graph_id(1)).code == 0
+
+
+def test_the_id_of_a_graph_stands_for_the_graph_where_last_may(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.graph_status = OPEN_GRAPH
+    queue.jobs = [job(1, State.WAITING)]
+    assert "○ build" in command_line("status", graph_id(1)).out
+    assert command_line("cancel", graph_id(1), "--yes").code == 0
+    assert queue.calls[-1] == ("cancel_graph", (graph_id(1), {"reason": None}))
+    command_line("watch", graph_id(1))
+    assert queue.calls[-2] == ("watch", graph_id(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("cancel", job_id(1), graph_id(1)), "give it alone, or as --graph"),
+        (("wait", job_id(1), graph_id(1)), "give it alone, or as --graph"),
+        (("status", job_id(1), graph_id(1)), "give it alone"),
+        (("explain", graph_id(1)), "name a job of it as GRAPH/NAME"),
+    ],
+)
+def test_elsewhere_the_id_of_a_graph_is_told_as_one(
+    command_line: CommandLine, queue: FakeQueue, arguments: tuple[str, ...], advice: str
+) -> None:
+    queue.graph_status = OPEN_GRAPH
+    queue.jobs = [job(1, State.FINISHED)]
+    found = command_line(*arguments)
+    assert (found.code, found.out) == (3, "")
+    assert found.err == f"Error: {graph_id(1)} is a graph's id: {advice}\n"
+
+
 def test_canceling_jobs_adds_up(command_line: CommandLine, queue: FakeQueue) -> None:
+    queue.jobs = [job(1, State.QUEUED), job(2, State.QUEUED)]
     found = command_line("cancel", job_id(1), job_id(2), "--dependents")
     assert found.out == "Canceled 2 jobs.\n"
-    assert queue.calls[1] == ("cancel_job", (job_id(2), {"dependents": True, "reason": None}))
+    assert queue.calls[2] == ("cancel_job", (job_id(2), {"dependents": True, "reason": None}))
 
 
 def test_retry_shows_each_job_with_its_copy(command_line: CommandLine, queue: FakeQueue) -> None:
+    queue.jobs = [job(1, State.FAILED, name="nightly")]
     assert command_line("retry", job_id(1), "-q").out == f"{job_id(500)}\n"
-    assert job_id(500) in command_line("retry", job_id(1)).out
+    found = command_line("retry", job_id(1))
+    assert found.out.splitlines()[1].split()[:4] == ["nightly", job_id(500), "◌", "queued"]
+    assert found.err.startswith("Each of these had been retried before;")
+    as_json = json.loads(command_line("retry", job_id(1), "--json").out)
+    assert as_json == {"jobs": [{"job": job_id(1), "retried_as": job_id(500), "new": False}]}
+
+
+def test_after_the_retry_of_one_job_last_is_its_copy(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.jobs = [job(1, State.FAILED)]
+    command_line("enqueue", "build")
+    found = command_line("retry", "last")
+    assert (found.code, found.err) == (0, "")
+    command_line("wait", "last")
+    assert queue.calls[-1] == ("wait", [job_id(500)])
+
+
+def test_after_the_retry_of_a_graphs_job_last_is_still_the_graph(
+    command_line: CommandLine, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard_input(monkeypatch, b"jobs: {a: {type: t}}")
+    graph = command_line("submit", "-").out.strip()
+    queue.jobs = [job(1, State.FAILED, name="a", graph=graph)]
+    assert command_line("retry", "last/a", "-q").out == f"{job_id(500)}\n"
+    assert command_line("status", "last/a", "-q").out == "queued\n", "the newest copy"
+
+
+def test_a_retried_job_is_explained_with_its_copy(
+    command_line: CommandLine, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explain(wanted: Any) -> messages.Explanation:
+        return messages.Explanation(job=wanted, state=State.FAILED, summary="build failed")
+
+    monkeypatch.setattr(queue, "explain", explain)
+    queue.jobs = [job(1, State.FAILED, retried_as=job_id(2))]
+    assert command_line("explain", job_id(1)).out.splitlines() == [
+        "✗ failed  build failed",
+        f"  retried as {job_id(2)}",
+    ]
+    assert json.loads(command_line("explain", job_id(1), "--json").out)["retried_as"] == job_id(2)
 
 
 def test_list_passes_the_filters_on(command_line: CommandLine, queue: FakeQueue) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker_queue.cli.diagnosis import Finding, Verdict
-from broker_queue.cli.output import JsonOutput, Output, QuietOutput, plain
+from broker_queue.cli.output import JsonOutput, Output, QuietOutput, RetriedPair, plain
 from broker_queue.cli.tables import TableOutput
 from broker_queue.errors import NotExist
 from broker_queue.job import State
@@ -124,7 +124,7 @@ def test_quiet_says_only_what_a_script_reads(quiet: Streams) -> None:
     output.ended([job(1, State.FINISHED, raw_result=BIG), job(2, State.FAILED)])
     output.listed(JobPage([job(3, State.FAILED)]))
     output.canceled(messages.CanceledJobs(canceled=3))
-    output.retried({job_id(1): job_id(2)})
+    output.retried([RetriedPair(job_id(1), job(2, State.QUEUED), is_new=True)])
     output.note("remark")
     assert quiet.out.getvalue().splitlines() == [
         job_id(1),

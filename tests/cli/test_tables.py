@@ -219,7 +219,8 @@ def test_an_explanation_goes_down_to_the_cause(screen: Screen) -> None:
                 messages.Reason(kind="b", text="waits for fetch", job=job_id(1), depth=0),
                 messages.Reason(kind="c", text="no worker", state=State.QUEUED, depth=1),
             ],
-        )
+        ),
+        None,
     )
     assert screen.lines() == [
         "○ waiting  build waits for 1 dependency; root cause: no worker",

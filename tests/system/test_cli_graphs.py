@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker_queue.cli import COMMAND
 from broker_queue.client import JobQueue
 from broker_queue.errors import JobError
+from broker_queue.job import State
 from broker_queue.worker import Worker
 from tests.cli.processes import CommandLine
+from tests.cli.terminals import on_terminal
 from tests.support.waiting import PATIENCE
 from tests.support.workers import running
 
@@ -104,7 +104,10 @@ async def test_retrying_a_graph_runs_its_failed_part(
     async with running(make_worker(), broker_url, namespace):
         retried = await command_line.run("retry", "last", "--json")
         assert len(retried.json["jobs"]) == 2, "lint, and the milestone that waited for it"
+        assert (await command_line.run("wait", "last/all")).code == 0, "the copy, not the original"
         assert (await command_line.run("wait", "last")).code == 0
+        again = await command_line.run("retry", "last", "--json")
+        assert [pair["new"] for pair in again.json["jobs"]] == [False, False]
 
 
 async def test_watch_tells_every_change_and_ends(
@@ -132,38 +135,17 @@ async def test_watch_tells_every_change_and_ends(
 async def test_watch_draws_bars_on_a_terminal(
     command_line: CommandLine, broker_url: str, namespace: str
 ) -> None:
-    ours, its = pty.openpty()
-    async with running(make_worker(), broker_url, namespace):
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *("submit", "nightly.yaml", "--watch"),
-            cwd=command_line.folder,
-            env={**command_line.full_environment, "TERM": "xterm-256color", "COLUMNS": "100"},
-            stdin=its,
-            stdout=its,
-            stderr=its,
-        )
-        os.close(its)
-        screen = await asyncio.to_thread(_read_all, ours)
+    arguments = ("submit", "nightly.yaml", "--watch")
+    async with (
+        running(make_worker(), broker_url, namespace),
+        on_terminal(command_line, *arguments) as (process, terminal),
+    ):
+        screen = await terminal.until(None)
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0
     assert "━" in screen
     assert "4 finished" in screen
     assert "\x1b[32m" in screen
-
-
-def _read_all(terminal: int) -> str:
-    parts = []
-    while True:
-        try:
-            part = os.read(terminal, 65_536)
-        except OSError:  # Linux says so when the other side is closed
-            break
-        if not part:
-            break
-        parts.append(part)
-    os.close(terminal)
-    return b"".join(parts).decode()
 
 
 async def test_a_graph_with_an_id_is_submitted_once(
@@ -202,6 +184,41 @@ async def test_canceling_a_graph_cancels_what_is_open(
     found = await command_line.run("cancel", "last", "--yes")
     assert found.out == "Canceled 5 jobs.\n"
     assert (await command_line.run("wait", "last")).code == 1
+
+
+async def test_the_prompt_ends_at_once_with_ctrl_c_or_takes_an_answer(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    await command_line.run("submit", "nightly.yaml")
+    question = "Cancel 5 jobs of graph nightly? [y/N]: "
+    async with on_terminal(command_line, "cancel", "last") as (process, terminal):
+        assert (await terminal.until(question)).endswith(question)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 130
+    for answer, canceled in (("n", 0), ("y", 5)):
+        async with on_terminal(command_line, "cancel", "last") as (process, terminal):
+            await terminal.until(question)
+            terminal.write(f"{answer}\n")
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+        jobs = (await queue.list(states=[State.CANCELED])).jobs
+        assert len(jobs) == canceled
+
+
+async def test_ids_of_graphs_do_where_last_may_be_a_graph(command_line: CommandLine) -> None:
+    graph = (await command_line.run("submit", "nightly.yaml")).out.strip()
+    assert (await command_line.run("status", graph)).lines[0].startswith(f"nightly  {graph}")
+    job = (await command_line.run("enqueue", "nobody")).out.strip()
+    found = await command_line.run("cancel", job, graph)
+    assert (found.code, found.out) == (3, "")
+    assert found.err == f"Error: {graph} is a graph's id: give it alone, or as --graph\n"
+    found = await command_line.run("explain", graph)
+    assert found.err == f"Error: {graph} is a graph's id: name a job of it as GRAPH/NAME\n"
+    found = await command_line.run("enqueue", "nobody", "--after", graph)
+    assert found.err == f"Error: {graph} is a graph's id: name a job of it as GRAPH/NAME\n"
+    assert (await command_line.run("cancel", graph, "--yes")).out == "Canceled 5 jobs.\n"
+    assert (await command_line.run("wait", graph)).code == 1
 
 
 async def test_a_wrong_file_reaches_nobody(command_line: CommandLine, queue: JobQueue) -> None:

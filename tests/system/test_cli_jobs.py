@@ -134,6 +134,16 @@ async def test_cancel_reaches_a_running_job(
         assert "too slow" in found.out
 
 
+async def test_a_wrong_id_among_several_cancels_nothing(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    job = await queue.enqueue("add", [1])
+    unknown = "01990000-0000-7000-8000-000000000001"
+    found = await command_line.run("cancel", job, unknown)
+    assert (found.code, found.err) == (3, f"Error: no job has the id {unknown}\n")
+    assert (await queue.job_status(job)).state is State.QUEUED
+
+
 async def test_retry_runs_only_what_failed(
     command_line: CommandLine, queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
@@ -151,8 +161,12 @@ async def test_retry_runs_only_what_failed(
         assert job["state"] == "failed"
         is_open = True
         copy = (await command_line.run("retry", "last", "-q")).out.strip()
-        found = await command_line.run("wait", copy, "-q")
-        assert (found.code, found.out) == (0, '"welcome"\n')
+        found = await command_line.run("wait", "last", "-q")
+        assert (found.code, found.out) == (0, '"welcome"\n'), "last is the copy now"
+        again = await command_line.run("retry", job["id"])
+        assert copy in again.out
+        assert "had been retried before" in again.err
+        assert f"retried as {copy}" in (await command_line.run("explain", job["id"])).out
     assert copy in (await command_line.run("status", job["id"])).out
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.refusals import no_graphs
 from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
 from broker_queue.job import State
 
@@ -51,7 +52,7 @@ async def status(
     args: Annotated[bool, typer.Option("--args", help="With the args.")] = False,
 ) -> None:
     """Show where jobs stand."""
-    async with run.queue() as queue:
+    async with run.queue() as queue, no_graphs(queue, "give it alone"):
         targets = await find_targets(run, queue, jobs, None)
         if targets.graph is not None:
             run.output.graph(*await _whole_graph(queue, targets.graph))
@@ -67,8 +68,13 @@ async def explain(
     ],
 ) -> None:
     """Say why a job is not running, or why it ended as it did."""
-    async with run.queue() as queue:
-        run.output.explained(await queue.explain(await find_job(run, queue, job)))
+    async with run.queue() as queue, no_graphs(queue, "name a job of it as GRAPH/NAME"):
+        found = await find_job(run, queue, job)
+        explanation = await queue.explain(found)
+        copy = None
+        if explanation.state.is_final and explanation.state is not State.FINISHED:
+            copy = (await queue.job_statuses([found], result=False))[0].retried_as
+        run.output.explained(explanation, copy)
 
 
 async def list_jobs(

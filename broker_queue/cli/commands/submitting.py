@@ -11,7 +11,7 @@ import typer
 from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
-from broker_queue.cli.refusals import jobs_by_name
+from broker_queue.cli.refusals import jobs_by_name, no_graphs
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
 from broker_queue.errors import ConfigurationError, Invalid
@@ -111,7 +111,7 @@ async def enqueue(
         (after_failure, Condition.FAILURE),
         (after_any, Condition.ANY),
     )
-    async with run.queue() as queue:
+    async with run.queue() as queue, no_graphs(queue, "name a job of it as GRAPH/NAME"):
         edges = [
             edge
             for jobs, condition in words

@@ -89,11 +89,15 @@ def number(value: Any, low: int, high: int) -> float:
 
 
 def pointer(text: str) -> str:
-    """Return a JSON pointer.
+    """Return a JSON pointer (RFC 6901).
 
     Raises:
-        ValueError: it is too long.
+        ValueError: it is none, or too long.
     """
+    if text and not text.startswith("/"):
+        raise ValueError('a JSON pointer begins with "/"')
+    if re.search(r"~(?![01])", text):
+        raise ValueError('in a JSON pointer "~" is written "~0"')
     if len(text) > MAX_POINTER:
         raise ValueError(f"has {len(text):,} characters, at most {MAX_POINTER:,} are allowed")
     return text

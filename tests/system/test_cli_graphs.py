@@ -229,6 +229,26 @@ async def test_a_wrong_file_reaches_nobody(command_line: CommandLine, queue: Job
     assert (await queue.list()).jobs == []
 
 
+async def test_a_graph_may_be_empty(command_line: CommandLine) -> None:
+    (command_line.folder / "empty.yaml").write_text("name: empty\njobs: {}")
+    graph = (await command_line.run("submit", "empty.yaml")).out.strip()
+    assert (await command_line.run("graph", "last")).lines[1] == "no jobs"
+    assert (await command_line.run("wait", graph)).code == 0
+
+
+async def test_files_nested_too_deeply_are_wrong_input(command_line: CommandLine) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    (command_line.folder / "deep.json").write_text(f'{{"jobs": {deep}}}')
+    (command_line.folder / "deep.yaml").write_text(f"jobs: {deep}")
+    for arguments in (
+        ("submit", "deep.json"),
+        ("submit", "deep.yaml"),
+        ("enqueue", "t", "@deep.json"),
+    ):
+        found = await command_line.run(*arguments)
+        assert (found.code, "nested" in found.err) == (2, True), found
+
+
 async def test_a_dry_run_needs_no_broker(command_line: CommandLine) -> None:
     command_line.url = "amqp://127.0.0.1:1/"
     assert (await command_line.run("submit", "nightly.yaml", "--dry-run")).code == 0

@@ -116,6 +116,7 @@ async def test_a_worker_from_a_file_runs_jobs_until_it_is_interrupted(
         found = await finish(process)
     assert found.code == 0
     assert "Traceback" not in found.err
+    assert (await command_line.run("workers", "-q")).out == "", "it said goodbye"
 
 
 async def test_a_worker_starts_again_when_its_file_changes(

@@ -62,8 +62,3 @@ GraphOption = Annotated[
     str | None,
     typer.Option("--graph", metavar="GRAPH", help="All jobs of this graph (id or last)."),
 ]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
-TypeOption = Annotated[
-    str | None,
-    typer.Option("--type", metavar="TYPE", help="Only of this type.", parser=job_type),
-]

@@ -50,8 +50,13 @@ class WaitTimeout(BrokerQueueError):
     """The time given by ``--timeout`` is over and not all jobs have ended; they go on."""
 
 
+class Interrupted(BrokerQueueError):
+    """Ctrl-C came while something was waited for that goes on; the text says how to follow it."""
+
+
 _CODES: tuple[tuple[type[BrokerQueueError], ExitCode], ...] = (
     (WaitTimeout, ExitCode.TIMEOUT),
+    (Interrupted, ExitCode.INTERRUPTED),
     (JobNotFinished, ExitCode.NOT_FINISHED),
     (NotExist, ExitCode.NOT_EXIST),
     (Conflict, ExitCode.CONFLICT),

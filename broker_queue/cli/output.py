@@ -220,7 +220,9 @@ class QuietOutput:
         self._write(*(job.state.value for job in jobs))
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
-        self._write(*((job.raw_result or b"null").decode() for job in jobs))
+        """Print the results; of several, an empty line for a job that has none."""
+        if len(jobs) > 1 or jobs[0].raw_result is not None:
+            self._write(*((job.raw_result or b"").decode() for job in jobs))
 
     def listed(self, page: JobPage) -> None:
         self._write(*(job.id for job in page.jobs))

@@ -82,7 +82,14 @@ def test_args_come_from_a_file_or_standard_input(
         (("build", "{level: 3}"), "args is no JSON"),
         (("build", "{level: 3}"), "quote it for the shell"),
         (("build", "@/nonexistent"), "cannot read /nonexistent: No such file"),
-        (("build", "--timeout", "soon"), "'soon' is no duration"),
+        (("build", "--timeout", "soon"), "'--timeout': 'soon' is no duration; write 90, 1.5s, 10m"),
+        (("build", "--timeout", "0"), "'--timeout': must be longer than 0 s"),
+        (("build", "--delay", "9999d"), "'--delay': is longer than ten years (3650d)"),
+        (("a/b",), "'TYPE': 'a/b' is not the name of a type: letters (a to z, A to Z), digits and"),
+        (("build", "--channel", "x y"), "'--channel': 'x y' is not the name of a channel: letters"),
+        (("build", "--name", "n" * 201), "'--name': has 201 characters, at most 200 are allowed"),
+        (("build", "--id", "zz"), "'--id': 'zz' is no job id: expected a UUID"),
+        (("build", "--priority", "10"), "'--priority': "),
         (("build", "--after", "nonsense"), "'nonsense' is no job"),
     ],
 )
@@ -103,7 +110,13 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     found = command_line("enqueue", "build", "--wait", "-q")
     assert (found.code, found.out) == (0, '{"ok": 1}\n')
     queue.jobs = [job(1, State.FAILED, error=messages.Error(code="x", message="y"))]
-    assert command_line("enqueue", "build", "--wait").code == 1
+    found = command_line("enqueue", "build", "--wait")
+    assert (found.code, "x: y" in found.out) == (1, True)
+    assert found.err == f"Enqueued {job_id(1)}; waiting until it has ended.\n"
+    found = command_line("enqueue", "build", "--wait", "-q")
+    assert (found.code, found.out, found.err) == (1, "", "")
+    found = command_line("enqueue", "build", "--wait", "--json")
+    assert (json.loads(found.out)["jobs"][0]["id"], found.err) == (job_id(1), "")
 
 
 def test_last_is_what_was_made_last(

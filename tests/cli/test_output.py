@@ -122,6 +122,7 @@ def test_quiet_says_only_what_a_script_reads(quiet: Streams) -> None:
     output.submitted(messages.Submitted(jobs=1, graph=graph_id(1)))
     output.statuses([job(1, State.FAILED)])
     output.ended([job(1, State.FINISHED, raw_result=BIG), job(2, State.FAILED)])
+    output.ended([job(2, State.FAILED)])
     output.listed(JobPage([job(3, State.FAILED)]))
     output.canceled(messages.CanceledJobs(canceled=3))
     output.retried([RetriedPair(job_id(1), job(2, State.QUEUED), is_new=True)])
@@ -131,7 +132,7 @@ def test_quiet_says_only_what_a_script_reads(quiet: Streams) -> None:
         graph_id(1),
         "failed",
         BIG.decode(),
-        "null",
+        "",
         job_id(3),
         "3",
         job_id(2),

@@ -114,6 +114,20 @@ async def test_a_wait_that_takes_too_long_is_124_and_ctrl_c_is_130(
     assert (await queue.job_status(job)).state is State.QUEUED
 
 
+async def test_ctrl_c_while_it_waits_tells_that_the_job_goes_on(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    async with command_line.running("enqueue", "nobody", "--wait") as process:
+        told = await line_of(process.stderr)
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
+    (job,) = (await queue.list()).jobs
+    assert told == f"Enqueued {job.id}; waiting until it has ended."
+    assert (found.code, found.out) == (130, "")
+    assert found.err == (f"Error: interrupted; job {job.id} goes on: broker-queue wait {job.id}\n")
+    assert job.state is State.QUEUED
+
+
 async def test_cancel_reaches_a_running_job(
     command_line: CommandLine, queue: JobQueue, broker_url: str, namespace: str
 ) -> None:

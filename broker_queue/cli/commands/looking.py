@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker_queue.cli import arguments
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.refusals import no_graphs
 from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
@@ -85,15 +86,22 @@ async def list_jobs(
         typer.Option("--state", metavar="STATE", help="Only in this state; may be repeated."),
     ] = None,
     job_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
+        str | None,
+        typer.Option(
+            "--type", metavar="TYPE", help="Only of this type.", parser=arguments.job_type
+        ),
     ] = None,
     channel: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only of this channel.")
+        str | None,
+        typer.Option(metavar="NAME", help="Only of this channel.", parser=arguments.channel),
     ] = None,
     graph: Annotated[
         str | None, typer.Option(metavar="GRAPH", help="Only of this graph (id or last).")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only with this name.", parser=arguments.label),
+    ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
     ] = 50,

@@ -34,10 +34,10 @@ class ExitCode(IntEnum):
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done",
-    ExitCode.NOT_FINISHED: "a job that was waited for did not finish (of a graph: failed or was canceled)",
+    ExitCode.NOT_FINISHED: "a job waited for did not finish (of a graph: failed or was canceled)",
     ExitCode.INVALID: "wrong usage, or input that cannot work (a cycle, a limit, a bad file)",
     ExitCode.NOT_EXIST: "no job or graph has this id",
-    ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job already handed out",
+    ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job handed out",
     ExitCode.UNAVAILABLE: "broker or scheduler out of reach; repeating the command is safe",
     ExitCode.UNHEALTHY: "`doctor` reached everything and found a problem",
     ExitCode.INTERNAL: "a defect in this program; `--debug` shows where",

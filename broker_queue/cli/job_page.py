@@ -50,7 +50,10 @@ def ran_for(job: JobStatus, now: datetime) -> str:
     """Return how long its last attempt ran, or runs already; empty when it never ran."""
     if job.started is None or (job.finished is None and job.state is not State.RUNNING):
         return ""
-    return format_duration(max(0.0, ((job.finished or now) - job.started).total_seconds()))
+    seconds = max(0.0, ((job.finished or now) - job.started).total_seconds())
+    if job.timeout and job.error is not None and job.error.code == "timeout" and job.finished:
+        seconds = max(seconds, job.timeout)  # the scheduler hears of a start a little late
+    return format_duration(seconds)
 
 
 def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:

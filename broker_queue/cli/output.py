@@ -111,6 +111,14 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _fields(job: JobStatus, *not_asked_for: str) -> dict[str, Any]:
+    """Return a job as JSON, without what was not asked for: null would say that there is none."""
+    found: dict[str, Any] = plain(job.to_dict())
+    for name in (*not_asked_for, *(["args"] if job.raw_args is None else [])):
+        del found[name]
+    return found
+
+
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -129,13 +137,14 @@ class JsonOutput:
         self._write(plain(answer))
 
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        self._write({"jobs": [plain(job.to_dict()) for job in jobs]})
+        self._write({"jobs": [_fields(job) for job in jobs]})
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
 
     def listed(self, page: JobPage) -> None:
-        self._write({"jobs": [plain(job.to_dict()) for job in page.jobs], "next": page.next})
+        jobs = [_fields(job, "result", "dependencies") for job in page.jobs]
+        self._write({"jobs": jobs, "next": page.next})
 
     def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
         self._write({**plain(explanation), "retried_as": retried_as})
@@ -157,10 +166,11 @@ class JsonOutput:
         self._write(plain(page))
 
     def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "jobs": [plain(job.to_dict()) for job in jobs]})
+        self._write({**plain(graph), "jobs": [_fields(job, "result") for job in jobs]})
 
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "failed": [plain(job.to_dict()) for job in failed]})
+        jobs = [_fields(job, "result", "dependencies") for job in failed]
+        self._write({**plain(graph), "failed": jobs})
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
         self._write({"jobs": [plain(job) for job in jobs]})

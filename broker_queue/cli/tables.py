@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 from rich.text import Text
 
-from broker_queue.cli.columns import Column, table
+from broker_queue.cli.columns import Column, fitting, table
 from broker_queue.cli.diagnosis import Finding, Verdict
 from broker_queue.cli.drawing import Node, Parent, Row, tree
 from broker_queue.cli.durations import (
@@ -24,7 +24,7 @@ from broker_queue.cli.durations import (
 )
 from broker_queue.cli.escaping import error_text, escaped
 from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
-from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
+from broker_queue.cli.states import MARKS, STYLES, bar, counts_marks, counts_text, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
 from broker_queue.protocol import messages
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1_000
 """Columns when the output goes into a file or pipe: nothing is cut."""
+
+BAR = 20
+"""Cells of a bar in a list."""
 
 VERDICT_MARKS = {
     Verdict.GOOD: ("✓", "green"),
@@ -66,7 +69,7 @@ class TableOutput:
         if len(jobs) == 1:
             self._show(job_page(jobs[0], now))
         else:
-            self._show(table(_job_columns(jobs, now), self._out.width))
+            self._table(_job_columns(jobs, now))
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
@@ -75,9 +78,9 @@ class TableOutput:
         if not page.jobs:
             self.note("No jobs.")
             return
-        self._show(table(_job_columns(escaped(page.jobs), self._clock()), self._out.width))
+        self._table(_job_columns(escaped(page.jobs), self._clock()))
         if page.next is not None:
-            self.note("There are more: --limit N or --all.")
+            self.note(f"There are more: --before {page.next}, or --limit N, or --all.")
 
     def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
         explanation = escaped(explanation)
@@ -109,7 +112,7 @@ class TableOutput:
             Column("queued", [format_age(copy.queued, now) for copy in copies], 1),
             Column("retry of", [pair.job for pair in pairs], 2),
         ]
-        self._show(table(columns, self._out.width))
+        self._table(columns)
         before = sum(not pair.is_new for pair in pairs)
         if before:
             which = "Each of these" if before == len(pairs) else f"{before:,} of these"
@@ -120,19 +123,12 @@ class TableOutput:
             self.note("No graphs.")
             return
         now, page = self._clock(), escaped(page)
-        counts = [_total(graph) for graph in page.graphs]
-        columns = [
-            Column("id", [graph.id for graph in page.graphs]),
-            Column("name", [graph.name or "" for graph in page.graphs], flexible=True),
-            Column("", [bar(count, 20) for count in counts], 2),
-            Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
-            Column("queued", [_age(graph.queued, now) for graph in page.graphs], 1),
-            Column("took", [_took(graph) for graph in page.graphs], 4, "right"),
-            Column("states", [counts_text(count) for count in counts], 5),
-        ]
-        self._show(table(columns, self._out.width))
+        columns = _graph_columns(page.graphs, now, counts_text)
+        if fitting(columns[:-1], self._out.width)[1]:  # the bar alone is no reason
+            columns = _graph_columns(page.graphs, now, counts_marks)
+        self._table(columns)
         if page.next is not None:
-            self.note("There are more: --limit N.")
+            self.note(f"There are more: --before {page.next}, or --limit N.")
 
     def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
         now, graph, jobs = self._clock(), escaped(graph), escaped(jobs)
@@ -146,7 +142,7 @@ class TableOutput:
         now, failed = self._clock(), escaped(failed)
         self._graph_head(escaped(graph), now)
         if failed:
-            self._show(table(_job_columns(failed, now), self._out.width))
+            self._table(_job_columns(failed, now))
 
     def _graph_head(self, graph: messages.GraphStatus, now: datetime) -> None:
         head = Text.assemble((graph.name or "graph", "bold"), "  ", graph.id)
@@ -180,7 +176,7 @@ class TableOutput:
             Column("seen", [_age(worker.seen, now) for worker in workers], 1),
             Column("software", [worker.software for worker in workers], 5),
         ]
-        self._show(table(columns, self._out.width))
+        self._table(columns)
 
     def findings(self, findings: Sequence[Finding]) -> None:
         findings = escaped(findings)
@@ -209,6 +205,14 @@ class TableOutput:
 
     def error(self, error: BrokerQueueError) -> None:
         self._err.print(Text.assemble(("Error: ", "bold red"), error_text(error)), soft_wrap=True)
+
+    def _table(self, columns: Sequence[Column]) -> None:
+        """Show a table; what has no room is named, so that nobody takes it for missing."""
+        shown, dropped = fitting(columns, self._out.width)
+        self._show(table(shown, self._out.width))
+        titles = ", ".join(column.title.upper() for column in dropped if column.title)
+        if titles:
+            self.note(f"No room for {titles}; a wider terminal or --json shows more.")
 
     def _show(self, renderable: RenderableType) -> None:
         """Print without the blanks that rich fills every line with: they spoil what is copied."""
@@ -277,9 +281,26 @@ def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
         Column("name", [job.name or "" for job in jobs], 2, flexible=True),
         Column("queued", [format_age(job.queued, now) for job in jobs], 3),
         Column("ran", [ran_for(job, now) for job in jobs], 4, "right"),
-        Column("channel", [job.channel for job in jobs], 5),
-        Column("attempt", [_attempt(job) for job in jobs], 6, "right"),
-        Column("remark", [_remark(job) for job in jobs], 7),
+        Column("attempt", [_attempt(job) for job in jobs], 5, "right"),
+        Column("channel", [job.channel for job in jobs], 6),
+        Column("remark", [_remark(job) for job in jobs], 7, flexible=True),
+    ]
+
+
+def _graph_columns(
+    graphs: Sequence[messages.GraphStatus],
+    now: datetime,
+    shown: Callable[[Mapping[State, int]], Text],
+) -> list[Column]:
+    counts = [_total(graph) for graph in graphs]
+    return [
+        Column("id", [graph.id for graph in graphs]),
+        Column("name", [graph.name or "" for graph in graphs], flexible=True),
+        Column("states", [shown(count) for count in counts]),
+        Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
+        Column("queued", [_age(graph.queued, now) for graph in graphs], 1),
+        Column("took", [_took(graph) for graph in graphs], 2, "right"),
+        Column("", [bar(count, BAR) for count in counts], 4),
     ]
 
 

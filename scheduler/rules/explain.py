@@ -153,7 +153,7 @@ def _queued(step: Step) -> tuple[str, str]:
 def _running_text(step: Step, now: int) -> str:
     status = step.status
     where = f" on worker {status.worker}" if status.worker else ""
-    since = f" since {_duration(now - status.started)}" if status.started is not None else ""
+    since = f" for {_duration(now - status.started)}" if status.started is not None else ""
     limit = f", at most {_duration(round(status.timeout * 1000))}" if status.timeout else ""
     return f"{_name(status)} runs{where}{since}{limit}"
 

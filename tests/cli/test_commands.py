@@ -81,6 +81,7 @@ def test_args_come_from_a_file_or_standard_input(
     [
         (("build", "{level: 3}"), "args is no JSON"),
         (("build", "{level: 3}"), "quote it for the shell"),
+        (("build", "@"), "the name of the file is empty"),
         (("build", "@/nonexistent"), "cannot read /nonexistent: No such file"),
         (("build", "--timeout", "soon"), "'--timeout': 'soon' is no duration; write 90, 1.5s, 10m"),
         (("build", "--timeout", "0"), "'--timeout': must be longer than 0 s"),
@@ -365,6 +366,7 @@ def test_list_passes_the_filters_on(command_line: CommandLine, queue: FakeQueue)
     command_line(
         *("list", "--state", "failed", "--state", "canceled", "--type", "build"),
         *("--channel", "eu", "--graph", graph_id(1), "--name", "n", "--limit", "7"),
+        *("--before", "99"),
     )
     assert queue.calls == [
         (
@@ -376,6 +378,7 @@ def test_list_passes_the_filters_on(command_line: CommandLine, queue: FakeQueue)
                 "graph": graph_id(1),
                 "name": "n",
                 "limit": 7,
+                "before": 99,
             },
         )
     ]

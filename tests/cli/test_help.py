@@ -60,6 +60,12 @@ def test_every_command_takes_the_shared_options(command_line: CommandLine, name:
         assert internal not in found.out
 
 
+@pytest.mark.parametrize("name", ["", *(name for name in COMMANDS if name not in OWN_OPTIONS)])
+def test_no_line_of_the_help_is_wider_than_a_terminal(command_line: CommandLine, name: str) -> None:
+    found = command_line(*name.split(), "--help")
+    assert max(map(len, found.out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -84,6 +84,19 @@ def test_a_list_names_the_next_page(as_json: Streams) -> None:
     assert (as_json.json()["next"], len(as_json.json()["jobs"])) == (3, 1)
 
 
+def test_what_was_not_asked_for_is_left_out(as_json: Streams) -> None:
+    as_json.output.listed(JobPage([job(1, State.QUEUED, dependency_count=2)]))
+    (listed,) = as_json.json()["jobs"]
+    assert not {"result", "dependencies", "args"} & set(listed)
+    assert listed["dependency_count"] == 2
+
+
+def test_what_was_asked_for_and_is_not_there_is_null(as_json: Streams) -> None:
+    as_json.output.statuses([job(1, State.QUEUED, raw_args=RawJson(b"null"))])
+    (found,) = as_json.json()["jobs"]
+    assert (found["result"], found["dependencies"], found["args"]) == (None, [], None)
+
+
 def test_events_are_one_document_a_line(as_json: Streams) -> None:
     with as_json.output.board() as board:
         for state in (State.QUEUED, State.FINISHED):

@@ -159,6 +159,10 @@ async def test_a_graph_with_an_id_is_submitted_once(
     listed = await command_line.run("graphs", "--json")
     assert [graph["id"] for graph in listed.json["graphs"]] == [wanted]
     assert "nightly" in (await command_line.run("graphs")).out
+    await command_line.run("submit", "nightly.yaml")
+    page = (await command_line.run("graphs", "--limit", "1", "--json")).json
+    rest = await command_line.run("graphs", "--before", str(page["next"]), "-q")
+    assert rest.lines == [wanted]
 
 
 async def test_a_graph_with_an_id_takes_in_what_its_file_has_more(

@@ -197,6 +197,8 @@ async def test_jobs_are_listed_and_found_by_the_end_of_their_ids(
     ]
     page = await command_line.run("list", "--limit", "2", "--json")
     assert (len(page.json["jobs"]), page.json["next"] is not None) == (2, True)
+    rest = await command_line.run("list", "--before", str(page.json["next"]), "-q")
+    assert rest.lines == jobs[3::-1]
     assert len((await command_line.run("list", "--all", "--json")).json["jobs"]) == 6
     assert (await command_line.run("list", "--state", "finished", "--json")).json["jobs"] == []
     assert jobs[2] in (await command_line.run("status", jobs[2][-12:])).out

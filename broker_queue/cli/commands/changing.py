@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +55,7 @@ async def cancel(
         targets = await find_targets(run, queue, jobs or [], graph)
         if targets.graph is not None:
             status = await queue.graph(targets.graph)
-            if not yes and not _confirmed(run, status):
+            if not yes and not await _confirmed(run, status):
                 run.output.note("Nothing was canceled.")
                 return ExitCode.OK
             run.output.canceled(await queue.cancel_graph(targets.graph, reason=reason))
@@ -82,7 +81,7 @@ async def _cancel(
     return total
 
 
-def _confirmed(run: Invocation, graph: GraphStatus) -> bool:
+async def _confirmed(run: Invocation, graph: GraphStatus) -> bool:
     """Ask on a terminal; a script that did not say ``--yes`` is told to."""
     from broker_queue.cli.output import Format  # slow to import
 
@@ -91,22 +90,26 @@ def _confirmed(run: Invocation, graph: GraphStatus) -> bool:
         return True
     if run.format is not Format.TABLE or not sys.stdin.isatty():
         raise Invalid(f"this cancels {counted(open_jobs, 'job')}; say --yes")
-    return _ask(f"Cancel {counted(open_jobs, 'job')} of graph {printable(graph.name or graph.id)}?")
+    return await _ask(
+        f"Cancel {counted(open_jobs, 'job')} of graph {printable(graph.name or graph.id)}?"
+    )
 
 
-def _ask(question: str) -> bool:
-    """Ask on the terminal; Ctrl-C ends the command at once.
+async def _ask(question: str) -> bool:
+    """Ask on the terminal; meanwhile the connection is kept up, and Ctrl-C ends the command."""
+    import asyncio  # slow to import
 
-    While nothing is awaited, asyncio's own handler would only note it.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answered, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, answered.set)
     try:
-        return typer.confirm(question, err=True)
-    except typer.Abort:
+        await answered.wait()
+    except asyncio.CancelledError:
         print(file=sys.stderr)  # the shell's prompt begins a line of its own
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 async def retry(run: Invocation, jobs: JobsArgument = None, graph: GraphOption = None) -> None:

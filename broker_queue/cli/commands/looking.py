@@ -34,6 +34,12 @@ JobsArgument = Annotated[
 ]
 
 
+BeforeOption = Annotated[
+    int | None,
+    typer.Option(metavar="NEXT", help="The page after the one that named this.", min=0),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     command(app, "status", panel=PANEL)(status)
@@ -105,6 +111,7 @@ async def list_jobs(
     limit: Annotated[
         int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
     ] = 50,
+    before: BeforeOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List jobs, newest first."""
@@ -116,15 +123,16 @@ async def list_jobs(
         "name": name,
     }
     async with run.queue() as queue:
-        page = await _all_pages(queue, wanted) if everything else None
-        run.output.listed(page or await queue.list(**wanted, limit=limit))
+        if everything:
+            run.output.listed(await _all_pages(queue, wanted, before))
+        else:
+            run.output.listed(await queue.list(**wanted, limit=limit, before=before))
 
 
-async def _all_pages(queue: JobQueue, wanted: dict[str, Any]) -> JobPage:
+async def _all_pages(queue: JobQueue, wanted: dict[str, Any], before: int | None) -> JobPage:
     from broker_queue.status import JobPage  # slow to import
 
     jobs: list[JobStatus] = []
-    before: int | None = None
     while True:
         page = await queue.list(**wanted, limit=1_000, before=before)
         jobs += page.jobs
@@ -138,10 +146,11 @@ async def graphs(
     limit: Annotated[
         int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
     ] = 20,
+    before: BeforeOption = None,
 ) -> None:
     """List graphs, newest first."""
     async with run.queue() as queue:
-        run.output.graphs(await queue.graphs(limit=limit))
+        run.output.graphs(await queue.graphs(limit=limit, before=before))
 
 
 async def graph(

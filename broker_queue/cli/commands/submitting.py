@@ -180,6 +180,8 @@ def read_file(path: str) -> bytes:
     Raises:
         ConfigurationError: it cannot be read.
     """
+    if not path:
+        raise ConfigurationError("the name of the file is empty")
     try:
         return Path(path).read_bytes()
     except OSError as error:

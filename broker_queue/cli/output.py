@@ -68,7 +68,9 @@ class Output(Protocol):
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
     def retried(self, pairs: Sequence[RetriedPair]) -> None: ...
     def graphs(self, page: messages.GraphPage) -> None: ...
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
+    def graph(
+        self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool
+    ) -> None: ...
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None: ...
     def planned(self, jobs: Sequence[messages.NewJob]) -> None: ...
     def text(self, text: str) -> None: ...
@@ -165,7 +167,7 @@ class JsonOutput:
     def graphs(self, page: messages.GraphPage) -> None:
         self._write(plain(page))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         self._write({**plain(graph), "jobs": [_fields(job, "result") for job in jobs]})
 
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
@@ -249,7 +251,7 @@ class QuietOutput:
     def graphs(self, page: messages.GraphPage) -> None:
         self._write(*(graph.id for graph in page.graphs))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         self._write(*(job.id for job in jobs))
 
     def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:

@@ -130,11 +130,11 @@ class TableOutput:
         if page.next is not None:
             self.note(f"There are more: --before {page.next}, or --limit N.")
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus]) -> None:
+    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         now, graph, jobs = self._clock(), escaped(graph), escaped(jobs)
         self._graph_head(graph, now)
         by_id = {job.id: job for job in jobs}
-        for row in tree(nodes_of(jobs)):
+        for row in tree(nodes_of(jobs), fold=fold):
             job = by_id.get(row.node.id) if row.node else None  # type: ignore[call-overload]
             self._out.print(_tree_line(row, job, now), no_wrap=True, overflow="ellipsis")
 
@@ -153,7 +153,7 @@ class TableOutput:
         self._out.print(counts_text(_total(graph)))
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
-        for row in tree(nodes_of_new(escaped(jobs))):
+        for row in tree(nodes_of_new(escaped(jobs)), fold=True):
             self._out.print(_tree_line(row, None, self._clock()), no_wrap=True, overflow="ellipsis")
         edges = sum(len(job.dependencies) + len(job.references) for job in jobs)
         self.note(f"{counted(len(jobs), 'job')} and {counted(edges, 'edge')}; nothing was sent.")

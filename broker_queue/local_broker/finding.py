@@ -22,18 +22,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that answers. `node` is there when it is a private one."""
+    """A broker that answers."""
 
     url: str
     description: str
     management_url: str | None = None
-    node: PrivateNode | None = None
 
 
 class NoBroker(Unavailable):
     """No broker was found and none could be started; the text says what was tried, and the way out.
 
-    Attributes:
+    Args:
         tried: each way and why it did not work.
     """
 
@@ -47,7 +46,6 @@ class NoBroker(Unavailable):
             "or brew install rabbitmq\n"
             "  - start Docker, and pip install 'broker-queue[docker]'"
         )
-        self.tried = tried
 
 
 def to_stderr(text: str) -> None:
@@ -110,7 +108,7 @@ def _private_node(folder: Path | None, *, management: bool, progress: Progress) 
         raise NoBroker([("the installed rabbitmq-server", str(error))]) from error
     try:
         description = f"a private RabbitMQ node in {node.folder}"
-        yield Broker(node.url, description, node.management_url, node)
+        yield Broker(node.url, description, node.management_url)
     finally:
         node.__exit__(None, None, None)
 

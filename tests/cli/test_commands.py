@@ -388,6 +388,10 @@ def test_a_graph_is_drawn_in_three_ways(command_line: CommandLine, queue: FakeQu
     queue.graph_status = OPEN_GRAPH
     queue.jobs = [job(1, State.WAITING)]
     assert "○ build" in command_line("graph", graph_id(1)).out
+    queue.jobs += [job(number, State.QUEUED) for number in range(10, 30)]
+    assert "18 more build queued" in command_line("graph", graph_id(1)).out
+    whole = command_line("graph", graph_id(1), "--all").out
+    assert (whole.count("◌ build"), "more build" in whole) == (20, False)
     assert command_line("graph", graph_id(1), "--format", "dot").out.startswith('digraph "nightly"')
     mermaid = command_line("graph", graph_id(1), "--format", "mermaid").out
     assert mermaid.startswith("flowchart LR")

@@ -86,7 +86,7 @@ def board(output: TableOutput) -> None:
         lambda output: output.explained(EXPLANATION, None),
         lambda output: output.retried([RetriedPair(job_id(1), JOB, is_new=True)]),
         lambda output: output.graphs(messages.GraphPage(graphs=[GRAPH])),
-        lambda output: output.graph(GRAPH, [JOB, RUNNING]),
+        lambda output: output.graph(GRAPH, [JOB, RUNNING], fold=True),
         lambda output: output.graph_ended(GRAPH, [JOB]),
         lambda output: output.planned([NEW]),
         lambda output: output.workers([WORKER]),

@@ -205,7 +205,7 @@ def graph_status(**fields: Any) -> messages.GraphStatus:
 
 
 def test_a_graph_is_drawn_with_states_and_times(screen: Screen) -> None:
-    screen.output.graph(graph_status(finished=ago_ms(80)), [FETCH, BUILD, NOTIFY])
+    screen.output.graph(graph_status(finished=ago_ms(80)), [FETCH, BUILD, NOTIFY], fold=True)
     assert screen.lines() == [
         f"nightly  {graph_id(1)}  queued 3 min ago, took 2 min",
         "99 finished, 1 failed",

@@ -62,7 +62,7 @@ async def status(
     async with run.queue() as queue, no_graphs(queue, "give it alone"):
         targets = await find_targets(run, queue, jobs, None)
         if targets.graph is not None:
-            run.output.graph(*await _whole_graph(queue, targets.graph))
+            run.output.graph(*await _whole_graph(queue, targets.graph), fold=True)
             return
         found = await queue.job_statuses(targets.jobs, dependencies=dependencies, args=args)
         run.output.statuses(list(found))
@@ -162,13 +162,16 @@ async def graph(
         Drawing,
         typer.Option("--format", metavar="FORMAT", help="tree, dot (for Graphviz) or mermaid."),
     ] = Drawing.TREE,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every job, however many look alike.")
+    ] = False,
 ) -> None:
     """Draw a graph with the states of its jobs."""
     found = find_graph(run, graph_id)
     async with run.queue() as queue:
         status, jobs = await _whole_graph(queue, found)
     if drawing is Drawing.TREE:
-        run.output.graph(status, jobs)
+        run.output.graph(status, jobs, fold=not everything)
         return
     from broker_queue.cli import drawing as draw  # only here
     from broker_queue.cli.tables import nodes_of

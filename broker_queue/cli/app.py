@@ -33,6 +33,7 @@ from broker_queue.cli.invocation import (
 HELP = f"""Jobs with dependencies on RabbitMQ.
 
 Wherever a job is wanted, `last` is the one made last, and `last/NAME` a job of the last graph.
+Where `last` may be a graph, a graph's id may stand too.
 
 \b
 Exit codes:

@@ -58,6 +58,12 @@ JobsArgument = Annotated[
         metavar="[JOB]...", help="Ids, or last, or last/NAME; a graph's id.", show_default=False
     ),
 ]
+SomeJobs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...", help="Ids, or last, or last/NAME; a graph's id.", show_default=False
+    ),
+]
 GraphOption = Annotated[
     str | None,
     typer.Option("--graph", metavar="GRAPH", help="All jobs of this graph (id or last)."),

@@ -28,12 +28,6 @@ class Drawing(StrEnum):
     MERMAID = "mermaid"
 
 
-JobsArgument = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB...", help="Ids, or last, or last/NAME.", show_default=False),
-]
-
-
 BeforeOption = Annotated[
     int | None,
     typer.Option(metavar="NEXT", help="The page after the one that named this.", min=0),
@@ -52,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 async def status(
     run: Invocation,
-    jobs: JobsArgument,
+    jobs: arguments.SomeJobs,
     dependencies: Annotated[
         bool, typer.Option("--dependencies", help="And the jobs that they depend on.")
     ] = False,

@@ -25,7 +25,7 @@ test: $(VENV)/.development ## the whole suite against a real broker, in random o
 	$(PYTEST)
 
 test-quick: $(VENV)/.development ## the rules and what else needs no broker (seconds)
-	TEST_SCALE=0.05 $(BIN)/pytest tests/rules tests/model tests/cli tests/examples $(PYTEST_OPTIONS)
+	TEST_SCALE=0.05 $(BIN)/pytest tests/rules tests/model tests/protocol tests/client tests/cli tests/examples $(PYTEST_OPTIONS)
 
 repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

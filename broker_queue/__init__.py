@@ -27,44 +27,85 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
-    from broker_queue.graph import Edge, Graph, JobHandle, ResultReference
-    from broker_queue.job import Condition, JobId, State
+    from broker_queue.graph import Dependable, Edge, Graph, JobHandle, JobOptions, ResultReference
+    from broker_queue.job import (
+        Condition,
+        FailureCode,
+        GraphId,
+        GraphLike,
+        HasId,
+        JobId,
+        JobLike,
+        State,
+    )
+    from broker_queue.job_message import DequeuedJob
+    from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerStatus
     from broker_queue.protocol.codec import RawJson
-    from broker_queue.protocol.messages import Backoff
+    from broker_queue.protocol.messages import (
+        Backoff,
+        CanceledJobs,
+        DependencyStatus,
+        Explanation,
+        QueueStatus,
+        Reason,
+        Submitted,
+        TypeCount,
+    )
     from broker_queue.running import Job
-    from broker_queue.status import JobStatus
-    from broker_queue.taking import DequeuedJob
+    from broker_queue.status import Error, JobEvent, JobPage, JobStatus, Progress
     from broker_queue.worker import Worker
 
 __all__ = [
     "Backoff",
     "BrokerQueueError",
     "Canceled",
+    "CanceledJobs",
     "Condition",
     "ConfigurationError",
     "Conflict",
     "Cycle",
+    "Dependable",
+    "DependencyStatus",
     "DequeuedJob",
     "Edge",
+    "Error",
+    "Explanation",
+    "FailureCode",
     "Graph",
+    "GraphId",
+    "GraphLike",
+    "GraphPage",
+    "GraphStatus",
+    "HasId",
+    "Info",
     "Invalid",
     "Job",
     "JobError",
+    "JobEvent",
     "JobHandle",
     "JobId",
+    "JobLike",
     "JobNotFinished",
+    "JobOptions",
+    "JobPage",
     "JobQueue",
     "JobStatus",
     "NotExist",
     "NotRunning",
+    "Progress",
     "ProtocolError",
+    "QueueStatus",
     "RawJson",
+    "Reason",
     "RequestError",
     "ResultReference",
     "State",
+    "Submitted",
     "TooLarge",
+    "TypeCount",
     "Unavailable",
     "Worker",
+    "WorkerStatus",
 ]
 
 _HOMES = {
@@ -86,21 +127,49 @@ _HOMES = {
         "Unavailable",
     ),
     "broker_queue.graph": (
+        "Dependable",
         "Edge",
         "Graph",
         "JobHandle",
+        "JobOptions",
         "ResultReference",
     ),
     "broker_queue.job": (
         "Condition",
+        "FailureCode",
+        "GraphId",
+        "GraphLike",
+        "HasId",
         "JobId",
+        "JobLike",
         "State",
     ),
+    "broker_queue.job_message": ("DequeuedJob",),
+    "broker_queue.overview": (
+        "GraphPage",
+        "GraphStatus",
+        "Info",
+        "WorkerStatus",
+    ),
     "broker_queue.protocol.codec": ("RawJson",),
-    "broker_queue.protocol.messages": ("Backoff",),
+    "broker_queue.protocol.messages": (
+        "Backoff",
+        "CanceledJobs",
+        "DependencyStatus",
+        "Explanation",
+        "QueueStatus",
+        "Reason",
+        "Submitted",
+        "TypeCount",
+    ),
     "broker_queue.running": ("Job",),
-    "broker_queue.status": ("JobStatus",),
-    "broker_queue.taking": ("DequeuedJob",),
+    "broker_queue.status": (
+        "Error",
+        "JobEvent",
+        "JobPage",
+        "JobStatus",
+        "Progress",
+    ),
     "broker_queue.worker": ("Worker",),
 }
 

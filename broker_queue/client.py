@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
+from broker_queue.address import resolve
 from broker_queue.dequeue import Dequeuing
 from broker_queue.enqueuing import Enqueuing
-from broker_queue.errors import ConfigurationError, Unavailable
+from broker_queue.errors import Unavailable, perhaps_stored
 from broker_queue.graph import (
     Dependable,
     Graph,
+    JobOptions,
     ResultReference,
     graph_id_of,
     job_id_of,
     new_job,
 )
-from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.job import FailureCode, GraphLike, JobId, JobLike, State
+from broker_queue.job_message import DequeuedJob
+from broker_queue.moments import to_seconds
+from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList, WorkerStatus
 from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
-from broker_queue.protocol.names import Names
 from broker_queue.requests import Requests
-from broker_queue.status import JobPage, JobStatus, StatusList, from_page
-from broker_queue.taking import DequeuedJob
+from broker_queue.status import JobEvent, JobPage, JobStatus, StatusList, from_page
 from broker_queue.waiting import MAX_IDS, wait_for_end
 from broker_queue.watch import Watching
 
 T = TypeVar("T")
 M = TypeVar("M", bound=messages.Message)
 
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 SUBMIT_ROUNDS = 3
 """How often all parts of a submit are sent: once, and again if the answer to the last was lost."""
-
-WorkerList: TypeAlias = list[messages.WorkerStatus]
 
 
 class JobQueue:
     """A connection to the scheduler of one namespace.
 
     Use it as a context manager, or call `connect` and `close`. It may be used by many tasks at
-    once. All calls may be repeated after `Unavailable`: none of them counts twice.
+    once. All calls may be repeated after `Unavailable`, and none then counts twice; an `enqueue` is
+    repeated with the id that the error names.
 
     Where a job is wanted, its id does, or anything that has it as ``id``: a handle of a graph, a
     status, a dequeued job.
@@ -67,13 +67,9 @@ class JobQueue:
         timeout: float = 30.0,
         name: str = "client",
     ) -> None:
-        try:
-            names = Names(namespace or os.environ.get("BROKER_QUEUE_NAMESPACE") or "bq")
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-        url = url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
+        address = resolve(url, namespace)
         self._timeout = timeout
-        self._requests = Requests(url, names, name=name)
+        self._requests = Requests(address.url, address.names, name=name)
         self._enqueuing = Enqueuing(self._requests, timeout)
         self._dequeuing = Dequeuing(self._requests, name, timeout)
 
@@ -107,7 +103,7 @@ class JobQueue:
         type: str | None,  # noqa: A002  # the protocol's word
         args: Any = None,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobId:
         """Enqueue one job and return its id; it is stored by then.
 
@@ -116,15 +112,22 @@ class JobQueue:
             args: anything that serialises to JSON; a `ResultReference` inside is a dependency too.
             dependencies: jobs that must end first; each must exist already.
             options: ``id``, ``name``, ``channel``, ``priority``, ``max_attempts``, ``backoff``,
-                ``timeout``, ``delay``, ``available_at``: see `broker_queue.graph.new_job`.
+                ``timeout``, ``delay``, ``available_at``, ``traceparent``: see
+                `broker_queue.graph.new_job`.
 
         Raises:
             NotExist: a dependency was never enqueued.
             Invalid: the args have no JSON form, or an option is out of bounds.
+            TypeError: there is no such option.
             Conflict: the id was used before, for another job.
+            Unavailable: nobody answered; whether it is stored is unknown. Repeat the call with the
+                `id` in ``details["job"]``: if it is stored already, that changes nothing.
         """
         job = new_job(type, args, dependencies=dependencies, **options)
-        await self._enqueuing.enqueue(job)
+        try:
+            await self._enqueuing.enqueue(job)
+        except Unavailable as error:
+            raise perhaps_stored(error, "job", job.id, f'the call with id="{job.id}"') from error
         return JobId(job.id)
 
     async def submit(self, graph: Graph) -> messages.Submitted:
@@ -137,6 +140,7 @@ class JobQueue:
             Cycle: jobs would wait for each other.
             Invalid: something else is wrong; ``details["field"]`` says where.
             Conflict: an id was used before for another job, or a job to be extended was handed out.
+            Unavailable: nobody answered; whether it is stored is unknown. Submit this graph again.
         """
         parts = in_parts(graph.to_message())
         for _ in range(SUBMIT_ROUNDS):
@@ -286,7 +290,7 @@ class JobQueue:
             NotExist: there is no such job.
         """
         ids, is_one = _named(job)
-        await wait_for_end(self._requests, ids, timeout=_seconds(timeout), patience=self._timeout)
+        await wait_for_end(self._requests, ids, timeout=to_seconds(timeout), patience=self._timeout)
         found = await self.job_statuses(ids)
         return found[0] if is_one else found
 
@@ -387,23 +391,23 @@ class JobQueue:
         request = messages.Explain(job=job_id_of(job))
         return await self._ask("explain", request, messages.Explanation)
 
-    async def graph(self, graph: GraphLike) -> messages.GraphStatus:
+    async def graph(self, graph: GraphLike) -> GraphStatus:
         """Return how many jobs of a graph are in which state, by type.
 
         Raises:
             NotExist: there is no such graph.
         """
         request = messages.GetGraph(graph=graph_id_of(graph))
-        return await self._ask("graph", request, messages.GraphStatus)
+        return GraphStatus.from_message(await self._ask("graph", request, messages.GraphStatus))
 
-    async def graphs(self, limit: int = 50, before: int | None = None) -> messages.GraphPage:
+    async def graphs(self, limit: int = 50, before: int | None = None) -> GraphPage:
         """Return one page of all graphs, newest first; `before` is the `next` of the page before."""
         request = messages.ListGraphs(limit=limit, before=before)
-        return await self._ask("graphs", request, messages.GraphPage)
+        return GraphPage.from_message(await self._ask("graphs", request, messages.GraphPage))
 
     def watch(
         self, *jobs: JobLike, graph: GraphLike | None = None
-    ) -> AsyncGenerator[messages.JobEvent, None]:
+    ) -> AsyncGenerator[JobEvent, None]:
         """Yield the present state of each job, then every change and progress, until all have ended.
 
         Nothing is missed between the two and nothing comes twice; a final state is never missed.
@@ -448,7 +452,7 @@ class JobQueue:
         return await self._dequeuing.dequeue(
             [types] if isinstance(types, str) else list(types),
             list(channels),
-            timeout=_seconds(timeout),
+            timeout=to_seconds(timeout),
         )
 
     async def finish_job(self, job: DequeuedJob | JobLike, result: Any = None) -> None:
@@ -470,7 +474,7 @@ class JobQueue:
         self,
         job: DequeuedJob | JobLike,
         message: str,
-        code: str = "failed",
+        code: str = FailureCode.FAILED,
         retry: bool = True,
     ) -> None:
         """Say that this attempt of a dequeued job failed.
@@ -491,11 +495,11 @@ class JobQueue:
     async def workers(self) -> WorkerList:
         """Return the workers that said hello in the last minutes."""
         page = await self._ask("workers", messages.GetWorkers(), messages.WorkersPage)
-        return page.workers
+        return [WorkerStatus.from_message(worker) for worker in page.workers]
 
-    async def info(self) -> messages.Info:
+    async def info(self) -> Info:
         """Return versions, counts of jobs by state, and the state of every queue."""
-        return await self._ask("info", messages.GetInfo(), messages.Info)
+        return Info.from_message(await self._ask("info", messages.GetInfo(), messages.Info))
 
     async def _retry(self, request: messages.Retry) -> dict[JobId, JobId]:
         retried = await self._ask("retry", request, messages.Retried)
@@ -512,7 +516,3 @@ def _named(jobs: JobLike | Graph | Iterable[JobLike]) -> tuple[Sequence[JobId], 
     if isinstance(jobs, str) or not isinstance(jobs, Iterable):
         return [job_id_of(jobs)], True
     return [job_id_of(job) for job in jobs], False
-
-
-def _seconds(duration: float | timedelta | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

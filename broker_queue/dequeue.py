@@ -15,30 +15,23 @@ import os
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, assert_never
 from uuid import uuid4
 
 from msgspec import structs
 
 from broker_queue.amqp.channel import Delivery
-from broker_queue.errors import (
-    BrokerQueueError,
-    Canceled,
-    Invalid,
-    NotExist,
-    NotRunning,
-    ProtocolError,
-    Unavailable,
-)
+from broker_queue.errors import Canceled, Invalid, NotExist, NotRunning, Unavailable
 from broker_queue.graph import job_id_of
-from broker_queue.job import JobId, JobLike, State
+from broker_queue.job import JobId, JobLike, State, Verdict
+from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.protocol import messages, reports
-from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import to_json
 from broker_queue.requests import Requests
 from broker_queue.status import JobStatus, from_page
-from broker_queue.taking import DequeuedJob, Taking, hand_back, read_job
+from broker_queue.taking import Taking, hand_back
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +86,7 @@ class Dequeuing:
             channels=list(channels),
             host=socket.gethostname()[:255],
             pid=os.getpid(),
-            software="broker-queue dequeue",
+            software=f"broker-queue {version('broker-queue')} dequeue (Python)",
         )
         try:
             async with asyncio.timeout(timeout):
@@ -172,26 +165,33 @@ class Dequeuing:
 
     async def _claim(self, taking: Taking, delivery: Delivery) -> DequeuedJob | None:
         """Return the job, once the scheduler says that it is ours; None if it is not to be run."""
-        if not (delivery.message_id and delivery.correlation_id and delivery.type):
-            await taking.reject(delivery)
+        try:
+            job = await self._completed(read_job(delivery))
+        except Invalid as problem:
+            await taking.reject(delivery, problem)
             return None
-        job = read_job(delivery, await self._dependencies(delivery))
+        except NotExist as error:
+            await taking.hand_back(delivery, f"not started: {error}")
+            return None
         body = messages.encode(reports.Started(worker=self._worker))
-        verdict, _, _ = await self._requests.report(
+        found = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
         )
-        if verdict == "accepted":
+        if found.verdict is Verdict.ACCEPTED:
             return job
-        await taking.hand_back(delivery, f"not started: {verdict}")
+        await taking.hand_back(delivery, f"not started: {found.verdict}")
         return None
 
-    async def _dependencies(self, delivery: Delivery) -> list[str]:
-        """Return the ids of a job's dependencies; when there are many, its message has not all."""
-        named: list[str] = delivery.headers.get(words.HEADER_DEPENDENCIES, [])
-        if len(named) >= delivery.headers.get(words.HEADER_DEPENDENCY_COUNT, 0):
-            return named
-        status = await self._status(JobId(delivery.message_id or ""))
-        return [item.job for item in status.dependencies]
+    async def _completed(self, job: DequeuedJob) -> DequeuedJob:
+        """Return the job with the ids of all its dependencies.
+
+        Raises:
+            NotExist: the scheduler knows no such job.
+        """
+        if len(job.dependencies) >= job.dependency_count:
+            return job
+        status = await self._status(job.id)
+        return replace(job, dependencies=tuple(JobId(item.job) for item in status.dependencies))
 
     async def _report(self, job: DequeuedJob | JobLike, kind: str, body: bytes) -> None:
         identity = job_id_of(job)
@@ -202,17 +202,18 @@ class Dequeuing:
             token = held.job.token
         else:
             raise _not_at_hand(await self._status(identity))
-        verdict, answer, was_repeated = await self._requests.report(
-            kind, token, body, timeout=self._timeout
-        )
+        found = await self._requests.report(kind, token, body, timeout=self._timeout)
         if held is not None and held.job.token == token:
             self._held.pop(identity, None)
             await asyncio.shield(self._start(held.let_go()))
-        if verdict == "stale" and was_repeated and await self._counted(identity, kind, body):
+        if (
+            found.verdict is Verdict.STALE
+            and found.was_repeated
+            and await self._counted(identity, kind, body)
+        ):
             return
-        if verdict != "accepted":
-            raise _refusal(verdict, identity)
-        if kind == "finished" and answer.state is State.FAILED:
+        _raise_refusal(found.verdict, identity)
+        if kind == "finished" and found.state is State.FAILED:
             status = await self._status(identity)
             raise Invalid(status.reason, {"field": "result"})
 
@@ -267,16 +268,16 @@ def _not_at_hand(status: JobStatus) -> NotRunning | Canceled:
     )
 
 
-def _refusal(verdict: str, job: JobId) -> BrokerQueueError:
+def _raise_refusal(verdict: Verdict, job: JobId) -> None:
     details = {"job": job}
     match verdict:
-        case "stale":
+        case Verdict.ACCEPTED:
+            return
+        case Verdict.STALE:
             text = f"job {job} is not running in this attempt any more: it timed out, or has ended"
-            return NotRunning(text, details)
-        case "canceled":
-            return Canceled(f"job {job} was canceled; its result is discarded", details)
-        case "not_exist":
-            return NotExist(f"no job has the id {job}: it was forgotten", details)
-        case "invalid":
-            return Invalid(f"the report on job {job} was refused as invalid", details)
-    return ProtocolError(f"the scheduler answered a report with the unknown verdict {verdict!r}")
+            raise NotRunning(text, details)
+        case Verdict.CANCELED:
+            raise Canceled(f"job {job} was canceled; its result is discarded", details)
+        case Verdict.NOT_EXIST:
+            raise NotExist(f"no job has the id {job}: it was forgotten", details)
+    assert_never(verdict)

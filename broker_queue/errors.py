@@ -11,7 +11,7 @@
     │   │   ├── Cycle           cycle
     │   │   └── TooLarge        too_large
     │   ├── Conflict            conflict
-    │   └── Unavailable         unavailable (also raised here when nobody answers in time)
+    │   └── Unavailable         unavailable (raised here, too, when nobody answers)
     ├── JobNotFinished          a job whose result was wanted ended in another way
     ├── ProtocolError           a message that does not keep the protocol
     ├── JobError                raised by a job function: this attempt failed, and how
@@ -92,7 +92,11 @@ class Conflict(RequestError):
 
 
 class Unavailable(RequestError):
-    """Nobody answered in time: broker or scheduler out of reach. Repeating the call is safe."""
+    """Nobody answered in time; whether the call counted is unknown. The same call may be repeated.
+
+    An `enqueue` is repeated with the id in ``details["job"]``, or it would enqueue a second job.
+    Where ``details["sent"]`` is false, the call certainly reached nobody.
+    """
 
     code = "unavailable"
 
@@ -157,6 +161,22 @@ REQUEST_ERRORS: dict[str, type[RequestError]] = {
 def request_error(code: str, message: str, details: Mapping[str, Any] | None) -> RequestError:
     """Return the error of this code; an unknown code (a newer scheduler) becomes `Invalid`."""
     return REQUEST_ERRORS.get(code, Invalid)(message, details)
+
+
+def perhaps_stored(error: Unavailable, kind: str, identity: str, again: str) -> Unavailable:
+    """Return the error for something that was to be made, with how to repeat that safely.
+
+    Args:
+        error: why there was no answer.
+        kind: what was to be made; `identity` stands under it in the details.
+        identity: its id.
+        again: what is to be repeated, and how.
+    """
+    details = {**error.details, kind: identity}
+    if error.details.get("sent") is False:
+        return Unavailable(error.message, details)
+    text = f"{error.message}; whether the {kind} was stored is unknown: repeat {again}"
+    return Unavailable(text, details)
 
 
 def cycle_error(path: Sequence[str]) -> Cycle:

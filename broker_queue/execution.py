@@ -14,6 +14,7 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
+from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import Failed, Released, Started
@@ -36,6 +37,7 @@ class Execution:
 
     Args:
         delivery: its message; a redelivery replaces it.
+        message: what that says.
         handler: of its type.
         worker: name of the worker.
         reporting: where reports go.
@@ -45,6 +47,7 @@ class Execution:
     def __init__(
         self,
         delivery: Delivery,
+        message: DequeuedJob,
         handler: Handler,
         worker: str,
         reporting: Reporting,
@@ -52,7 +55,8 @@ class Execution:
         max_result: int,
     ) -> None:
         self.delivery = delivery
-        self.token = delivery.correlation_id or ""
+        self.token = message.token
+        self._message = message
         self._handler = handler
         self._worker = worker
         self._reporting = reporting
@@ -69,7 +73,7 @@ class Execution:
     async def run(self) -> None:
         """Run the job, report, and acknowledge once the report is confirmed."""
         loop = asyncio.get_running_loop()
-        self._job = Job(self.delivery, self._note_progress)
+        self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
         timer = loop.call_later(STARTED_AFTER, self._report_started)
         self._attempt = asyncio.create_task(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Raw, structs
 from uuid_utils import uuid7
@@ -21,6 +21,7 @@ from broker_queue.job import (
     parse_graph_id,
     parse_job_id,
 )
+from broker_queue.moments import to_milliseconds, to_seconds
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import to_json, too_deep
 
@@ -95,10 +96,25 @@ class JobHandle(_Edges):
         return self.id
 
 
-Dependable: TypeAlias = "Edge | JobLike"
+Dependable: TypeAlias = Edge | JobLike
 """What may be named as a dependency: an edge with its condition, a handle, a job's id or status."""
 
-BackoffOption: TypeAlias = "messages.Backoff | timedelta | None"
+BackoffOption: TypeAlias = messages.Backoff | timedelta | None
+
+
+class JobOptions(TypedDict, total=False):
+    """Options of a job, as keywords of every call that makes one; `new_job` says what they mean."""
+
+    id: str | None
+    name: str | None
+    channel: str
+    priority: int
+    max_attempts: int
+    backoff: BackoffOption
+    timeout: timedelta | float | None
+    delay: timedelta | float | None
+    available_at: datetime | None
+    traceparent: str | None
 
 
 @dataclass(slots=True)
@@ -122,9 +138,8 @@ class Graph:
         self,
         type: str,  # noqa: A002  # the protocol's word
         args: Any = None,
-        *,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobHandle:
         """Add a job and return its handle.
 
@@ -139,7 +154,8 @@ class Graph:
             options: see `new_job`.
 
         Raises:
-            Invalid: the args have no JSON form, or an option is unknown or out of bounds.
+            Invalid: the args have no JSON form, or an option is out of bounds.
+            TypeError: there is no such option.
         """
         job = new_job(type, args, dependencies=dependencies, **options)
         self.jobs.append(job)
@@ -192,8 +208,8 @@ class Graph:
 def new_job(
     type: str | None,  # noqa: A002  # the protocol's word
     args: Any = None,
-    *,
     dependencies: Iterable[Dependable] = (),
+    *,
     id: str | None = None,  # noqa: A002  # the protocol's word
     name: str | None = None,
     channel: str = "",
@@ -203,6 +219,7 @@ def new_job(
     timeout: timedelta | float | None = None,
     delay: timedelta | float | None = None,
     available_at: datetime | None = None,
+    traceparent: str | None = None,
 ) -> messages.NewJob:
     """Return a job as the wire has it.
 
@@ -219,6 +236,7 @@ def new_job(
         timeout: longest run of one attempt, in seconds or as a timedelta.
         delay: do not run before this long after the enqueue, in seconds or as a timedelta.
         available_at: do not run before this moment (with a time zone).
+        traceparent: the trace that it belongs to (W3C Trace Context); its worker gets it as it is.
 
     Raises:
         Invalid: a value that the protocol does not allow.
@@ -239,9 +257,10 @@ def new_job(
         priority=priority,
         max_attempts=max_attempts,
         backoff=_backoff(backoff),
-        timeout=_seconds(timeout),
-        delay=_seconds(delay),
+        timeout=to_seconds(timeout),
+        delay=to_seconds(delay),
         available_at=_milliseconds(available_at),
+        traceparent=traceparent,
     )
     return job
 
@@ -321,10 +340,6 @@ def _backoff(backoff: BackoffOption) -> messages.Backoff | None:
     return backoff
 
 
-def _seconds(duration: timedelta | float | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
 def _milliseconds(moment: datetime | None) -> int | None:
     if moment is None:
         return None
@@ -332,7 +347,7 @@ def _milliseconds(moment: datetime | None) -> int | None:
         raise Invalid(
             "available_at has no time zone; use datetime.now(UTC) + …", {"field": "available_at"}
         )
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    return to_milliseconds(moment)
 
 
 def _by_position(item: Any, positions: Mapping[int | str, int]) -> Any:

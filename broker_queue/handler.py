@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_mod
 from pydantic.errors import PydanticSchemaGenerationError
 
 from broker_queue.errors import ConfigurationError, JobError
+from broker_queue.job import FailureCode
 from broker_queue.protocol.codec import RawJson, to_json
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Handler:
             text = f"the args are not what {self.name}() takes: {problems}; {unfit.rule}"
         except ValueError as error:
             text = f"the args are no JSON: {error}"
-        raise JobError(text, code="invalid_args", retry=False)
+        raise JobError(text, code=FailureCode.INVALID_ARGS, retry=False)
 
     def write(self, result: Any) -> bytes:
         """Return the result as JSON text.
@@ -92,7 +93,7 @@ class Handler:
             text = f"the result is not what {self.name}() promises: {_problems(error)}"
         except Exception as error:  # pydantic's serialisation errors have no common base
             text = f"the result of {self.name}() cannot be sent: {error}"
-        raise JobError(text, code="invalid_result", retry=False)
+        raise JobError(text, code=FailureCode.INVALID_RESULT, retry=False)
 
     def _make_reader(self, hints: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         if not self._parameters:

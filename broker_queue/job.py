@@ -20,10 +20,10 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
-JobLike: TypeAlias = "str | HasId"
+JobLike: TypeAlias = str | HasId
 """A job's id, or anything that has it as its ``id``."""
 
-GraphLike: TypeAlias = "str | HasId"
+GraphLike: TypeAlias = str | HasId
 """A graph's id, or anything that has it as its ``id``."""
 
 
@@ -61,6 +61,62 @@ class State(StrEnum):
 
 
 FINAL_STATES = frozenset({State.FINISHED, State.FAILED, State.SKIPPED, State.CANCELED})
+
+
+class Verdict(StrEnum):
+    """What a report on a job is answered; all but the first say that it changed nothing."""
+
+    ACCEPTED = "accepted"
+    """It was folded into the job."""
+
+    STALE = "stale"
+    """Another hand-over is the current one, or the job has ended."""
+
+    CANCELED = "canceled"
+    """The job was canceled: what its worker still reports is discarded."""
+
+    NOT_EXIST = "not_exist"
+    """There is no such job: it was forgotten."""
+
+
+class FailureCode(StrEnum):
+    """Codes of errors that the scheduler and the worker write themselves into a job's status.
+
+    A job function's own are the code of its `JobError`, or the name of its exception.
+    """
+
+    FAILED = "failed"
+    """its worker, or a `JobError`, gave no other code"""
+
+    INVALID_ARGS = "invalid_args"
+    """the args are not what the function takes"""
+
+    INVALID_RESULT = "invalid_result"
+    """the result is not what the function promises, is too large, or has no JSON form"""
+
+    TIMEOUT = "timeout"
+    """the attempt ran longer than its time limit"""
+
+    INVALID_REPORT = "invalid_report"
+    """the worker's report does not keep the protocol, or its result is over the limit"""
+
+    INVALID_JOBS = "invalid_jobs"
+    """the jobs that it enqueued with its result were refused"""
+
+    INVALID_REFERENCE = "invalid_reference"
+    """a result reference leads nowhere, or the args with all results filled in are too large"""
+
+    UNPUBLISHABLE = "unpublishable"
+    """the scheduler could not make a message of it; its log says why"""
+
+    WORKER_DIED = "worker_died"
+    """the broker delivered its message too often: its workers died, or gave it back"""
+
+    DEAD_LETTER = "dead_letter"
+    """a worker rejected its message, or a policy of the broker threw it away"""
+
+    CANCELED = "canceled"
+    """of a canceled job, with the reason that was given"""
 
 
 class Condition(StrEnum):

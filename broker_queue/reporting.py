@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from msgspec import Raw
 
@@ -17,7 +17,7 @@ from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import encode
-from broker_queue.protocol.reports import BatchItem
+from broker_queue.protocol.reports import BatchItem, SmallReport
 from broker_queue.requests import Requests
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ BATCHES_AT_ONCE = 4
 PAUSE = 0.5
 """Seconds before a report that was not confirmed is published again."""
 
-IN_A_BATCH = frozenset({"finished", "failed", "started", "progress", "released"})
+IN_A_BATCH = frozenset(get_args(SmallReport))
 
 
 class Report(NamedTuple):

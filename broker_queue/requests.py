@@ -12,7 +12,7 @@ import asyncio
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from msgspec import UnsetType
@@ -21,19 +21,13 @@ from broker_queue.amqp.channel import PUBLISH_TIMEOUT, Channel, Delivery, Outgoi
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, ProtocolError, RequestError, Unavailable, request_error
+from broker_queue.job import State, Verdict
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import Error, Message, encode
-from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
+from broker_queue.protocol.messages import REQUESTS, Error, Message, encode
+from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
 from broker_queue.protocol.reports import ReportAnswer
 
 T = TypeVar("T", bound=Message)
-
-REQUESTS_KEY = "requests"
-REPORTS_KEY = "reports"
-
-WRITES = frozenset({"submit", "cancel", "retry", "add_dependencies"})
-"""Operations that stay in the queue until a scheduler comes, whatever becomes of the client and the
-broker. The others are dropped once nobody waits for their answer."""
 
 PAUSE = 0.1
 """Seconds before a request whose connection was lost is sent again."""
@@ -53,6 +47,19 @@ class Answer:
 
     type: str
     body: bytes
+    was_repeated: bool
+
+
+class Reported(NamedTuple):
+    """What became of a report.
+
+    Attributes:
+        state: the job's, if there is one.
+        was_repeated: it was sent more than once, so an earlier one may have counted.
+    """
+
+    verdict: Verdict
+    state: State | None
     was_repeated: bool
 
 
@@ -166,6 +173,7 @@ class Requests:
             RequestError: the scheduler refused; the class says why.
             Unavailable: nobody answered in time, or there is no connection.
         """
+        is_kept = REQUESTS[operation].writes
         message = Outgoing(
             exchange=self.names.requests,
             routing_key=REQUESTS_KEY,
@@ -173,8 +181,8 @@ class Requests:
             type=operation,
             correlation_id=uuid4().hex,
             reply_to=REPLY_TO_DIRECT,
-            persistent=operation in WRITES,
-            expires_in=None if operation in WRITES else timeout,
+            persistent=is_kept,
+            expires_in=None if is_kept else timeout,
         )
         found = await self.exchange(message, timeout=timeout)
         if found.type == "ok":
@@ -185,16 +193,18 @@ class Requests:
 
     async def report(
         self, kind: str, token: str, body: bytes, *, timeout: float | None, repeat: bool = True
-    ) -> tuple[str, ReportAnswer, bool]:
-        """Send a report; return the verdict, its body, and whether the report was sent twice.
+    ) -> Reported:
+        """Send a report and return what became of it.
 
         Raises:
+            ProtocolError: the answer is none.
             Unavailable: nobody answered in time, or there is no connection.
         """
         message = self._report_message(kind, token, body)
         message.reply_to = REPLY_TO_DIRECT
         found = await self.exchange(message, timeout=timeout, repeat=repeat)
-        return found.type, _read(found.body, ReportAnswer, kind), found.was_repeated
+        answer = _read(found.body, ReportAnswer, kind)
+        return Reported(_verdict(found.type, kind), answer.state, found.was_repeated)
 
     async def tell(
         self,
@@ -225,12 +235,17 @@ class Requests:
         deadline = _deadline(timeout)
         was_repeated = False
         while True:
-            line = await self._open_line(_remaining(deadline))
+            try:
+                line = await self._open_line(_remaining(deadline))
+            except Unavailable as error:
+                if not was_repeated:
+                    error.details["sent"] = False
+                raise
             try:
                 found = await line.exchange(message, _or_none(_remaining(deadline)))
                 return Answer(found.type or "", found.body, was_repeated)
             except Unroutable:
-                raise self.no_scheduler() from None
+                raise self.no_scheduler(sent=was_repeated) from None
             except TimeoutError:
                 raise Unavailable(self._nobody_answered(message, timeout or 0)) from None
             except _Lost as lost:
@@ -239,11 +254,15 @@ class Requests:
             was_repeated = True
             await asyncio.sleep(min(PAUSE, _remaining(deadline)))
 
-    def no_scheduler(self) -> Unavailable:
-        """Return the error for a broker that does not know this namespace."""
+    def no_scheduler(self, *, sent: bool = False) -> Unavailable:
+        """Return the error for a broker that does not know this namespace.
+
+        `sent`: the broker took the message before, and it may have counted.
+        """
         return Unavailable(
             f"no scheduler has ever run on this broker in namespace {self.names.namespace!r}; "
-            "start one: broker-queue scheduler"
+            "start one: broker-queue scheduler",
+            {} if sent else {"sent": False},
         )
 
     def _report_message(self, kind: str, token: str, body: bytes) -> Outgoing:
@@ -295,6 +314,15 @@ def _read(body: bytes, model: type[T], operation: str) -> T:
         raise ProtocolError(
             f"the answer to {operation!r} does not keep the protocol: {error.message}"
         ) from error
+
+
+def _verdict(kind: str, report: str) -> Verdict:
+    try:
+        return Verdict(kind)
+    except ValueError:
+        raise ProtocolError(
+            f"the scheduler answered a report of type {report!r} with the unknown verdict {kind!r}"
+        ) from None
 
 
 def _refusal(body: bytes, operation: str) -> RequestError:

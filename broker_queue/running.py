@@ -7,18 +7,17 @@ import contextvars
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from msgspec import UNSET, Raw
 
-from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Canceled, Invalid, JobError
-from broker_queue.graph import Dependable, Graph, JobHandle, ResultReference
+from broker_queue.graph import Dependable, Graph, JobHandle, JobOptions, ResultReference
 from broker_queue.handler import Handler
-from broker_queue.job import GraphId, JobId
+from broker_queue.job import FailureCode, JobLike
+from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol import messages, reports
-from broker_queue.protocol import names as words
-from broker_queue.protocol.codec import RawJson, to_json
+from broker_queue.protocol.codec import to_json
 
 TRACEBACK_BYTES = 8_000
 """The end of a traceback, which names the place, is kept."""
@@ -50,24 +49,24 @@ class Job:
         attempt: number of this attempt, from 1.
         raw_args: JSON text of the args.
         dependencies: ids of the jobs it depended on; empty when there are very many.
+        dependency_count: how many there are.
         timeout: seconds that this attempt may take, or None.
+        traceparent: the trace that it belongs to, as it was enqueued (W3C Trace Context).
     """
 
-    def __init__(self, delivery: Delivery, report_progress: Callable[[bytes], None]) -> None:
-        headers = delivery.headers
-        graph = headers.get(words.HEADER_GRAPH)
-        self.id = JobId(delivery.message_id or "")
-        self.type = delivery.type or ""
-        self.name: str | None = headers.get(words.HEADER_NAME)
-        self.channel: str = headers.get(words.HEADER_CHANNEL, "")
-        self.graph = None if graph is None else GraphId(graph)
-        self.attempt: int = headers.get(words.HEADER_ATTEMPT, 1)
-        self.max_attempts: int = headers.get(words.HEADER_MAX_ATTEMPTS, 1)
-        self.timeout: float | None = headers.get(words.HEADER_TIMEOUT)
-        self.dependencies = tuple(
-            JobId(job) for job in headers.get(words.HEADER_DEPENDENCIES) or ()
-        )
-        self.raw_args = RawJson(delivery.body)
+    def __init__(self, message: DequeuedJob, report_progress: Callable[[bytes], None]) -> None:
+        self.id = message.id
+        self.type = message.type
+        self.name = message.name
+        self.channel = message.channel
+        self.graph = message.graph
+        self.attempt = message.attempt
+        self.max_attempts = message.max_attempts
+        self.timeout = message.timeout
+        self.dependencies = message.dependencies
+        self.dependency_count = message.dependency_count
+        self.traceparent = message.traceparent
+        self.raw_args = message.raw_args
         self._report_progress = report_progress
         self._loop = asyncio.get_running_loop()
         self._canceled = threading.Event()
@@ -122,15 +121,14 @@ class Job:
         self,
         type: str,  # noqa: A002  # the protocol's word
         args: Any = None,
-        *,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobHandle:
         """Enqueue a job together with this one's result: both happen, or neither.
 
         Takes what `Graph.add` takes. The new job belongs to this job's graph.
         """
-        return self._grown.add(type, args, dependencies=dependencies, **options)
+        return self._grown.add(type, args, dependencies, **options)
 
     def milestone(
         self, dependencies: Iterable[Dependable], *, name: str | None = None
@@ -140,7 +138,7 @@ class Job:
 
     def extend(
         self,
-        job: JobHandle | JobId | str,
+        job: JobLike,
         dependencies: Iterable[Dependable] = (),
         references: Mapping[str, ResultReference] | None = None,
     ) -> None:
@@ -180,7 +178,7 @@ async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
             raise JobError(
                 f"the result has {len(text)} bytes, the limit is {max_result}; "
                 "return a URL or key to large data instead of the data",
-                code="invalid_result",
+                code=FailureCode.INVALID_RESULT,
                 retry=False,
             )
         return job.finished(text)
@@ -188,7 +186,7 @@ async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
         job.stop()
         if job.timeout is None:
             return failed(error)
-        return failed(JobError(f"ran longer than its {job.timeout:g} s", code="timeout"))
+        return failed(JobError(f"ran longer than its {job.timeout:g} s", code=FailureCode.TIMEOUT))
     except Exception as error:  # whatever a job function raises is this job's failure
         return failed(error)
 

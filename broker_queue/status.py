@@ -1,10 +1,10 @@
-"""What a client is told of jobs: the wire's status with datetimes, parsed results, typed ids."""
+"""What a client is told of jobs: the wire's answers with datetimes, parsed JSON, typed ids."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -13,10 +13,62 @@ from msgspec import Raw, UnsetType
 
 from broker_queue.errors import JobNotFinished
 from broker_queue.job import GraphId, JobId, State
+from broker_queue.moments import from_milliseconds, from_milliseconds_or_none
+from broker_queue.plain import plain
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """How an attempt failed, or why a job was canceled.
+
+    Attributes:
+        code: for programs.
+        message: for people.
+        raw_details: JSON text of what the worker said besides; None if it said nothing.
+    """
+
+    code: str
+    message: str
+    raw_details: RawJson | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_message(cls, message: messages.Error) -> Error:
+        """Return the error that a message of the wire holds."""
+        details = _raw_or_none(message.details)
+        return cls(code=message.code, message=message.message, raw_details=details)
+
+    @cached_property
+    def details(self) -> Any:
+        """What the worker said besides, parsed; None if it said nothing."""
+        return None if self.raw_details is None else json.loads(self.raw_details)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a running job last said of itself.
+
+    Attributes:
+        fraction: 0 to 1.
+        message: for people.
+        raw_data: JSON text of its data; None if there are none.
+    """
+
+    fraction: float | None = None
+    message: str | None = None
+    raw_data: RawJson | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_message(cls, message: messages.Progress) -> Progress:
+        """Return the progress that a message of the wire holds."""
+        data = _raw_or_none(message.data)
+        return cls(fraction=message.fraction, message=message.message, raw_data=data)
+
+    @cached_property
+    def data(self) -> Any:
+        """Its data, parsed; None if there are none."""
+        return None if self.raw_data is None else json.loads(self.raw_data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +112,8 @@ class JobStatus:
     priority: int = messages.DEFAULT_PRIORITY
     timeout: float | None = None
     worker: str | None = None
-    progress: messages.Progress | None = None
-    error: messages.Error | None = None
+    progress: Progress | None = None
+    error: Error | None = None
     raw_result: RawJson | None = field(default=None, repr=False)
     raw_args: RawJson | None = field(default=None, repr=False)
     dependencies: list[messages.DependencyStatus] = field(default_factory=list)
@@ -77,22 +129,22 @@ class JobStatus:
         return cls(
             id=JobId(message.id),
             state=message.state,
-            queued=_moment(message.queued),
+            queued=from_milliseconds(message.queued),
             type=message.type,
             name=message.name,
             channel=message.channel,
             graph=None if message.graph is None else GraphId(message.graph),
-            ready=_moment_or_none(message.ready),
-            started=_moment_or_none(message.started),
-            finished=_moment_or_none(message.finished),
-            available_at=_moment_or_none(message.available_at),
+            ready=from_milliseconds_or_none(message.ready),
+            started=from_milliseconds_or_none(message.started),
+            finished=from_milliseconds_or_none(message.finished),
+            available_at=from_milliseconds_or_none(message.available_at),
             attempt=message.attempt,
             max_attempts=message.max_attempts,
             priority=message.priority,
             timeout=message.timeout,
             worker=message.worker,
-            progress=message.progress,
-            error=message.error,
+            progress=_progress(message.progress),
+            error=_error(message.error),
             raw_result=_raw_or_none(message.result),
             raw_args=_raw_or_none(message.args),
             dependencies=[] if isinstance(listed, UnsetType) else listed,
@@ -149,18 +201,51 @@ class JobStatus:
 
         Times are texts (ISO 8601, UTC); ``result`` and ``args`` go out byte for byte as they came.
         """
-        found = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name in ("result", "args"):
-            text = found.pop(f"raw_{name}")
-            found[name] = None if text is None else Raw(text)
-        for name in ("queued", "ready", "started", "finished", "available_at"):
-            found[name] = _text(found[name])
-        found["canceled"] = self.canceled
-        return found
+        found: dict[str, Any] = plain(self)
+        return found | {"canceled": self.canceled}
 
     def to_json(self) -> bytes:
         """Return `to_dict` as JSON text."""
         return msgspec.json.encode(self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """A job changed its state, or told of its progress.
+
+    Attributes:
+        at: when, in UTC.
+        attempt: number of the current attempt from 1; 0 before the first.
+        error: how the attempt failed, or why it was canceled.
+        progress: what it last said, if it is running.
+    """
+
+    job: JobId
+    state: State
+    at: datetime
+    type: str | None = None
+    name: str | None = None
+    channel: str = ""
+    graph: GraphId | None = None
+    attempt: int = 0
+    error: Error | None = None
+    progress: Progress | None = None
+
+    @classmethod
+    def from_message(cls, message: messages.JobEvent) -> JobEvent:
+        """Return the event that a message of the wire holds."""
+        return cls(
+            job=JobId(message.job),
+            state=message.state,
+            at=from_milliseconds(message.at),
+            type=message.type,
+            name=message.name,
+            channel=message.channel,
+            graph=None if message.graph is None else GraphId(message.graph),
+            attempt=message.attempt,
+            error=_error(message.error),
+            progress=_progress(message.progress),
+        )
 
 
 StatusList: TypeAlias = list[JobStatus]
@@ -184,12 +269,12 @@ def from_page(page: messages.StatusPage) -> StatusList:
     return [JobStatus.from_message(message) for message in page.jobs]
 
 
-def _moment(milliseconds: int) -> datetime:
-    return EPOCH + timedelta(milliseconds=milliseconds)
+def _error(message: messages.Error | None) -> Error | None:
+    return None if message is None else Error.from_message(message)
 
 
-def _moment_or_none(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else _moment(milliseconds)
+def _progress(message: messages.Progress | None) -> Progress | None:
+    return None if message is None else Progress.from_message(message)
 
 
 def _raw_or_none(text: Raw | UnsetType) -> RawJson | None:
@@ -198,9 +283,3 @@ def _raw_or_none(text: Raw | UnsetType) -> RawJson | None:
 
 def _id_or_none(text: str | None) -> JobId | None:
     return None if text is None else JobId(text)
-
-
-def _text(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

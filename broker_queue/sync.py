@@ -12,16 +12,16 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapp
 from concurrent.futures import Future
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from broker_queue import client
-from broker_queue.client import WorkerList
 from broker_queue.errors import Unavailable
-from broker_queue.graph import Dependable, Graph, ResultReference
-from broker_queue.job import GraphLike, JobId, JobLike, State
+from broker_queue.graph import Dependable, Graph, JobOptions, ResultReference
+from broker_queue.job import FailureCode, GraphLike, JobId, JobLike, State
+from broker_queue.job_message import DequeuedJob
+from broker_queue.overview import GraphPage, GraphStatus, Info, WorkerList
 from broker_queue.protocol import messages
-from broker_queue.status import JobPage, JobStatus, StatusList
-from broker_queue.taking import DequeuedJob
+from broker_queue.status import JobEvent, JobPage, JobStatus, StatusList
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -119,8 +119,11 @@ class JobQueue:
             raise
 
     def close(self) -> None:
-        if self._thread is not None:
+        if self._thread is None:
+            return
+        try:
             self._call(self._queue.close())
+        finally:
             self._thread.stop()
             self._thread = None
 
@@ -129,7 +132,7 @@ class JobQueue:
         type: str | None,  # noqa: A002  # the protocol's word
         args: Any = None,
         dependencies: Iterable[Dependable] = (),
-        **options: Any,
+        **options: Unpack[JobOptions],
     ) -> JobId:
         return self._call(self._queue.enqueue(type, args, dependencies, **options))
 
@@ -246,15 +249,15 @@ class JobQueue:
     def explain(self, job: JobLike) -> messages.Explanation:
         return self._call(self._queue.explain(job))
 
-    def graph(self, graph: GraphLike) -> messages.GraphStatus:
+    def graph(self, graph: GraphLike) -> GraphStatus:
         return self._call(self._queue.graph(graph))
 
-    def graphs(self, limit: int = 50, before: int | None = None) -> messages.GraphPage:
+    def graphs(self, limit: int = 50, before: int | None = None) -> GraphPage:
         return self._call(self._queue.graphs(limit, before))
 
     def watch(
         self, *jobs: JobLike, graph: GraphLike | None = None
-    ) -> Generator[messages.JobEvent, None, None]:
+    ) -> Generator[JobEvent, None, None]:
         return self._iterate(self._queue.watch(*jobs, graph=graph))
 
     def dequeue(
@@ -273,7 +276,7 @@ class JobQueue:
         self,
         job: DequeuedJob | JobLike,
         message: str,
-        code: str = "failed",
+        code: str = FailureCode.FAILED,
         retry: bool = True,
     ) -> None:
         self._call(self._queue.fail_job(job, message, code, retry))
@@ -281,13 +284,11 @@ class JobQueue:
     def workers(self) -> WorkerList:
         return self._call(self._queue.workers())
 
-    def info(self) -> messages.Info:
+    def info(self) -> Info:
         return self._call(self._queue.info())
 
-    def _iterate(
-        self, events: AsyncGenerator[messages.JobEvent, None]
-    ) -> Generator[messages.JobEvent, None, None]:
-        async def following() -> messages.JobEvent | None:
+    def _iterate(self, events: AsyncGenerator[JobEvent, None]) -> Generator[JobEvent, None, None]:
+        async def following() -> JobEvent | None:
             return await anext(events, None)
 
         try:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
 from broker_queue.amqp.channel import Channel, Delivery
-from broker_queue.errors import Unavailable
-from broker_queue.job import GraphId, JobId
-from broker_queue.protocol import names as words
-from broker_queue.protocol.codec import RawJson
+from broker_queue.errors import Invalid, Unavailable
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import Released
 from broker_queue.requests import Requests
@@ -24,56 +17,6 @@ log = logging.getLogger(__name__)
 
 HAND_BACK_TIMEOUT = 10.0
 """Seconds for the confirm of one ``released``; after that the broker takes the message back."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DequeuedJob:
-    """A job at hand: it is running, and this program is its worker.
-
-    Attributes:
-        raw_args: JSON text of the args, byte for byte as they were enqueued, with the results that
-            they refer to filled in.
-        dependencies: ids of the jobs that it depended on.
-        attempt: number of this attempt, from 1.
-        timeout: seconds after which the scheduler takes the attempt for failed.
-        token: names this hand-over; whoever has it may report on it.
-    """
-
-    id: JobId
-    type: str
-    raw_args: RawJson = field(repr=False)
-    dependencies: tuple[JobId, ...] = ()
-    attempt: int = 1
-    max_attempts: int = 1
-    channel: str = ""
-    name: str | None = None
-    graph: GraphId | None = None
-    timeout: float | None = None
-    token: str = field(repr=False)
-
-    @cached_property
-    def args(self) -> Any:
-        """The args, parsed."""
-        return json.loads(self.raw_args)
-
-
-def read_job(delivery: Delivery, dependencies: Iterable[str]) -> DequeuedJob:
-    """Return the job in a message of a job queue that has an id, a token and a type."""
-    headers = delivery.headers
-    graph = headers.get(words.HEADER_GRAPH)
-    return DequeuedJob(
-        id=JobId(delivery.message_id or ""),
-        type=delivery.type or "",
-        raw_args=RawJson(delivery.body),
-        dependencies=tuple(JobId(job) for job in dependencies),
-        attempt=headers.get(words.HEADER_ATTEMPT, 1),
-        max_attempts=headers.get(words.HEADER_MAX_ATTEMPTS, 1),
-        channel=headers.get(words.HEADER_CHANNEL, ""),
-        name=headers.get(words.HEADER_NAME),
-        graph=None if graph is None else GraphId(graph),
-        timeout=headers.get(words.HEADER_TIMEOUT),
-        token=delivery.correlation_id or "",
-    )
 
 
 class Taking:
@@ -128,11 +71,10 @@ class Taking:
         self._held.remove(delivery)
         await hand_back(self._requests, delivery, reason)
 
-    async def reject(self, delivery: Delivery) -> None:
-        """Dead-letter a message that is no job; the scheduler parks it where it is found."""
-        log.warning("a message in the queue of %s is no job; rejected", delivery.routing_key)
+    async def reject(self, delivery: Delivery, problem: Invalid) -> None:
+        """Dead-letter a message that is no job; see `reject`."""
         self._held.remove(delivery)
-        await delivery.reject()
+        await reject(delivery, problem)
 
     async def stop(self, *, keep: Delivery | None = None) -> None:
         """Consume no more and hand everything back, except for `keep`, whose channel stays open."""
@@ -154,6 +96,16 @@ class Taking:
 
     def _on_lost(self, lost: asyncio.Future[str]) -> None:
         self.interrupt(f"the connection was lost: {lost.result()}")
+
+
+async def reject(delivery: Delivery, problem: Invalid) -> None:
+    """Dead-letter a message that is no job: the scheduler fails its job, or parks it.
+
+    Raises:
+        Unavailable: the connection is gone, and with it the delivery.
+    """
+    log.warning("message rejected, queue of %s: %s", delivery.routing_key, problem)
+    await delivery.reject()
 
 
 async def hand_back(requests: Requests, delivery: Delivery, reason: str) -> None:

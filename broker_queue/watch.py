@@ -20,13 +20,12 @@ from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, Unavailable
 from broker_queue.job import GraphId, JobId, State
+from broker_queue.protocol import messages
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import (
     GetGraph,
     GetStatus,
     GraphStatus,
-    JobEvent,
-    JobStatus,
     ListJobs,
     Message,
     StatusPage,
@@ -34,6 +33,7 @@ from broker_queue.protocol.messages import (
     Waited,
 )
 from broker_queue.requests import Requests
+from broker_queue.status import JobEvent
 from broker_queue.waiting import MAX_IDS
 
 M = TypeVar("M", bound=Message)
@@ -71,7 +71,7 @@ an attempt (or, as a delay, comes before the first, whose number is 0)."""
 class _Shown(NamedTuple):
     """The last that was shown of a job; `is_exact` says whether `at` is when its state began."""
 
-    event: JobEvent
+    event: messages.JobEvent
     is_exact: bool
 
 
@@ -100,7 +100,7 @@ class Progression:
         had_news, self._had_news = self._had_news, False
         return had_news
 
-    def take(self, event: JobEvent, *, is_exact: bool = True) -> bool:
+    def take(self, event: messages.JobEvent, *, is_exact: bool = True) -> bool:
         """Whether `event` is news; then it counts as shown."""
         if event.job not in self._shown and (self._graph is None or event.graph != self._graph):
             return False
@@ -116,7 +116,7 @@ class Progression:
         return True
 
 
-def _is_news(event: JobEvent, is_exact: bool, shown: _Shown) -> bool:
+def _is_news(event: messages.JobEvent, is_exact: bool, shown: _Shown) -> bool:
     before = shown.event
     if before.state.is_final or event.state.is_final:
         return not before.state.is_final
@@ -127,15 +127,15 @@ def _is_news(event: JobEvent, is_exact: bool, shown: _Shown) -> bool:
     return _rank(event) > _rank(before)
 
 
-def _rank(event: JobEvent) -> tuple[int, int]:
+def _rank(event: messages.JobEvent) -> tuple[int, int]:
     return event.attempt, PHASES[event.state]
 
 
-def event_of(status: JobStatus) -> tuple[JobEvent, bool]:
+def event_of(status: messages.JobStatus) -> tuple[messages.JobEvent, bool]:
     """Return a status as an event, and whether the time is when the state began."""
     moments = {State.WAITING: status.queued, State.RUNNING: status.started}
     began = status.finished if status.state.is_final else moments.get(status.state)
-    event = JobEvent(
+    event = messages.JobEvent(
         job=status.id,
         state=status.state,
         at=began if began is not None else status.ready or status.queued,
@@ -179,11 +179,11 @@ class Watching:
             try:
                 async with self._subscribe() as feed:
                     for event in self._news(await self._snapshot()):
-                        yield event
+                        yield JobEvent.from_message(event)
                     self._next_poll = asyncio.get_running_loop().time() + POLL_INTERVAL
                     while not await self._is_over():
                         for event in await self._next(feed):
-                            yield event
+                            yield JobEvent.from_message(event)
                     return
             except Unavailable as error:
                 if not self._requests.is_open:
@@ -213,7 +213,7 @@ class Watching:
         finally:
             await feed.close()
 
-    async def _next(self, feed: _Feed) -> list[JobEvent]:
+    async def _next(self, feed: _Feed) -> list[messages.JobEvent]:
         """Return what is news, as soon as there is any, or after the next poll."""
         now = asyncio.get_running_loop().time()
         if now < self._next_poll:
@@ -222,7 +222,7 @@ class Watching:
         self._next_poll = now + POLL_INTERVAL
         return self._news([*await self._ended_jobs(), *await self._graph_if_different()])
 
-    def _news(self, statuses: Iterable[JobStatus]) -> list[JobEvent]:
+    def _news(self, statuses: Iterable[messages.JobStatus]) -> list[messages.JobEvent]:
         found = []
         for status in statuses:
             event, is_exact = event_of(status)
@@ -230,13 +230,13 @@ class Watching:
                 found.append(event)
         return found
 
-    async def _snapshot(self) -> list[JobStatus]:
+    async def _snapshot(self) -> list[messages.JobStatus]:
         """Return the status of every job that has not ended, as far as was shown."""
         jobs = [job for job in self._jobs if job in self._progression.open]
         listed = [] if self._graph is None else await self._list_graph()
         return [*await self._statuses(jobs), *listed]
 
-    async def _ended_jobs(self) -> list[JobStatus]:
+    async def _ended_jobs(self) -> list[messages.JobStatus]:
         """Return the status of those that have ended, though nothing was heard of it."""
         waiting = [job for job in self._jobs if job in self._progression.open]
         still_open = await self._open_of(waiting)
@@ -250,7 +250,7 @@ class Watching:
             found.update((await self._ask("wait", Wait(jobs=chunk, timeout=0.0), Waited)).open)
         return found
 
-    async def _statuses(self, jobs: Sequence[str]) -> list[JobStatus]:
+    async def _statuses(self, jobs: Sequence[str]) -> list[messages.JobStatus]:
         found = []
         while jobs:
             request = GetStatus(jobs=list(jobs[:PAGE]), result=False)
@@ -259,7 +259,7 @@ class Watching:
             jobs = [*page.more, *jobs[PAGE:]]
         return found
 
-    async def _graph_if_different(self) -> list[JobStatus]:
+    async def _graph_if_different(self) -> list[messages.JobStatus]:
         """Return all jobs of the graph, if their states differ from what was shown and stay so."""
         if self._graph is None:
             return []
@@ -272,8 +272,8 @@ class Watching:
             return []
         return await self._list_graph()
 
-    async def _list_graph(self) -> list[JobStatus]:
-        found: list[JobStatus] = []
+    async def _list_graph(self) -> list[messages.JobStatus]:
+        found: list[messages.JobStatus] = []
         before: int | None = None
         while True:
             request = ListJobs(graph=self._graph, limit=PAGE, before=before)
@@ -311,7 +311,7 @@ class _Feed:
         queue = await self._channel.declare_private_queue(exchange, "#", MAX_QUEUED)
         await self._channel.consume(queue, self._arrivals.put_nowait, prefetch=PREFETCH)
 
-    async def next(self, timeout: float) -> list[JobEvent]:
+    async def next(self, timeout: float) -> list[messages.JobEvent]:
         """Return what has come in, waiting at most `timeout` seconds for the first.
 
         Raises:
@@ -338,9 +338,9 @@ class _Feed:
         self._arrivals.put_nowait(None)
 
 
-def _read(delivery: Delivery) -> JobEvent | None:
+def _read(delivery: Delivery) -> messages.JobEvent | None:
     try:
-        return decode(delivery.body, JobEvent)
+        return decode(delivery.body, messages.JobEvent)
     except Invalid as error:
         log.debug("not an event: %s", error)
         return None

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from broker_queue.address import resolve
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.ending import end
@@ -28,12 +29,14 @@ from broker_queue.amqp.failures import CALL_TIMEOUT
 from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction
+from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import CancelControl, Hello, Welcome, encode
-from broker_queue.protocol.names import TYPE_PATTERN, Names, routing_key
+from broker_queue.protocol.names import TYPE_PATTERN, routing_key
 from broker_queue.protocol.reports import Released
 from broker_queue.reporting import Reporting
 from broker_queue.requests import Requests
+from broker_queue.taking import reject
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +48,6 @@ REMEMBERED = 100_000
 HELLO_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 """Seconds that stopped jobs have to clean up, and their hand-backs to be confirmed."""
-
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 
 
 class Worker:
@@ -62,7 +63,7 @@ class Worker:
         max_result_bytes: longest result; the scheduler's setting of that name is the last word.
 
     Raises:
-        ConfigurationError: the namespace cannot work.
+        ConfigurationError: the URL or the namespace cannot work, or it would run no job.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Worker:
     ) -> None:
         if concurrency < 1:
             raise ConfigurationError(f"concurrency is {concurrency}; a worker runs at least 1 job")
+        resolve(url, namespace)  # for its errors: both may still be set, until it runs
         self.url = url
         self.namespace = namespace
         self.channels = list(channels)
@@ -152,12 +154,7 @@ class Worker:
             raise ConfigurationError(
                 "no job function is registered; decorate one with @worker.job()"
             )
-        url = self.url or os.environ.get("BROKER_QUEUE_URL") or DEFAULT_URL
-        namespace = self.namespace or os.environ.get("BROKER_QUEUE_NAMESPACE") or "bq"
-        try:
-            self._names = Names(namespace)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
         self._slots = asyncio.Semaphore(self.concurrency)
@@ -211,7 +208,7 @@ class Worker:
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
-        for key in (*keys, f"worker.{self.name}"):
+        for key in keys:
             await queue.bind(self._names.control, key, timeout=CALL_TIMEOUT)
         await control.consume(queue.name, self._on_control, prefetch=0, no_ack=True)
         welcome = await self._greet_until_answered(session)
@@ -288,26 +285,25 @@ class Worker:
 
     def _taken(self, task: asyncio.Task[None]) -> None:
         self._held.pop(task, None)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a delivery failed in the worker", exc_info=task.exception())
 
     async def _take(self, delivery: Delivery) -> None:
-        token = delivery.correlation_id
-        if not token or not delivery.message_id:
-            log.warning("a message in the queue of %s is no job; rejected", delivery.routing_key)
-            with suppress(Unavailable):
-                await delivery.reject()
-            return
-        if token in self._reported:
+        try:
+            job = await _read_or_reject(delivery)
+            if job is not None:
+                await self._take_job(delivery, job)
+        except Exception:  # unsettled, it would keep its place in the prefetch for good
+            await _requeue(delivery)
+
+    async def _take_job(self, delivery: Delivery, job: DequeuedJob) -> None:
+        if job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
-            return
-        if token in self._executions:
-            self._executions[token].delivery = delivery
-            return
-        await self._wait_for_slot(delivery, token)
+        elif job.token in self._executions:
+            self._executions[job.token].delivery = delivery
+        else:
+            await self._wait_for_slot(delivery, job)
 
-    async def _wait_for_slot(self, delivery: Delivery, token: str) -> None:
+    async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
         stopping = asyncio.ensure_future(self._stop_requested.wait())
         slot = asyncio.ensure_future(self._slots.acquire())
         either: set[asyncio.Future[Any]] = {stopping, slot}
@@ -315,43 +311,45 @@ class Worker:
         stopping.cancel()
         if not slot.done():
             slot.cancel()
-            await self._hand_back(delivery, token, "the worker stops")
+            await self._hand_back(delivery, job.token, "the worker stops")
             return
         try:
-            await self._decide(delivery, token)
+            await self._decide(delivery, job)
         finally:
             self._slots.release()
 
-    async def _decide(self, delivery: Delivery, token: str) -> None:
+    async def _decide(self, delivery: Delivery, job: DequeuedJob) -> None:
         """Run a delivery that has a slot, unless something happened while it waited for it."""
         if delivery.channel.session.lost.done():
             return  # the broker delivers it again, perhaps to another worker
         if self._stop_requested.is_set():
-            await self._hand_back(delivery, token, "the worker stops")
-        elif token in self._canceled:
-            await self._hand_back(delivery, token, "canceled")
-        elif token in self._executions:
-            self._executions[token].delivery = delivery
-        elif token in self._reported:
+            await self._hand_back(delivery, job.token, "the worker stops")
+        elif job.token in self._canceled:
+            await self._hand_back(delivery, job.token, "canceled")
+        elif job.token in self._executions:
+            self._executions[job.token].delivery = delivery
+        elif job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
         else:
-            await self._execute(delivery, token)
+            await self._execute(delivery, job)
 
-    async def _execute(self, delivery: Delivery, token: str) -> None:
-        handler = self._handlers.get(delivery.type or "")
+    async def _execute(self, delivery: Delivery, job: DequeuedJob) -> None:
+        handler = self._handlers.get(job.type)
         if handler is None:
-            await self._hand_back(delivery, token, f"no function for type {delivery.type!r}")
+            await self._hand_back(delivery, job.token, f"no function for type {job.type!r}")
             return
         execution = Execution(
-            delivery, handler, self.name, self._reporting, max_result=self._max_result
+            delivery, job, handler, self.name, self._reporting, max_result=self._max_result
         )
-        self._executions[token] = execution
+        self._executions[job.token] = execution
         try:
             await execution.run()
-            _remember(self._reported, token)
+            _remember(self._reported, job.token)
+        except Exception:  # as in `_take`; a redelivery may have taken the place of this delivery
+            await _requeue(execution.delivery)
         finally:
-            del self._executions[token]
+            del self._executions[job.token]
 
     async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
         report = self._reporting.send(token, "released", encode(Released(reason=reason)))
@@ -389,6 +387,22 @@ class Worker:
         self._stop_now.clear()
         if not done.done():
             done.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+
+async def _read_or_reject(delivery: Delivery) -> DequeuedJob | None:
+    try:
+        return read_job(delivery)
+    except Invalid as problem:
+        with suppress(Unavailable):
+            await reject(delivery, problem)
+    return None
+
+
+async def _requeue(delivery: Delivery) -> None:
+    """Give back what could not be dealt with, inside the handler of the exception that says why."""
+    log.exception("a delivery failed in the worker; it goes back to its queue")
+    with suppress(Unavailable):  # the connection is gone, and with it the delivery
+        await delivery.requeue()
 
 
 def _remember(tokens: OrderedDict[str, None], token: str) -> None:

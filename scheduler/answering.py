@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from broker_queue.amqp.failures import BROKER_ERRORS
-from broker_queue.errors import Invalid, NotExist, RequestError, Unavailable
+from broker_queue.errors import Invalid, RequestError, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
@@ -18,11 +18,12 @@ from scheduler import clock
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import QueueDepth, Topology
 from scheduler.incoming import Request, error_body
+from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.explain import QueueFacts, Step, explain
-from scheduler.rules.submission import id_bytes, id_text
+from scheduler.rules.submission import id_bytes
 from scheduler.settings import Settings
-from scheduler.store import handout, queries
+from scheduler.store import dispatch, queries
 from scheduler.store.database import Connection, DatabaseDown
 from scheduler.store.queries import Detail
 from scheduler.store.writer import Reader
@@ -31,9 +32,6 @@ from scheduler.waiters import Waiter, Waiters
 from scheduler.workers import Workers
 
 log = logging.getLogger(__name__)
-
-READS_AT_ONCE = 4
-"""As many as there are reading connections."""
 
 MAX_EXPLAINED = 5
 """Open dependencies that an explanation lists of each job."""
@@ -71,7 +69,6 @@ class Answering:
         self._outbox = outbox
         self._topology = topology
         self._tokens = tokens
-        self._room = asyncio.Semaphore(READS_AT_ONCE)
         self._under_way: set[asyncio.Task[None]] = set()
         self._since = clock.now()
         self.waiters = Waiters()
@@ -125,8 +122,7 @@ class Answering:
             return "error", error_body(_OUR_FAULT)
 
     async def _read(self, work: Callable[[Connection], Any]) -> Any:
-        async with self._room:
-            return await self._reader.read(work)
+        return await self._reader.read(work)
 
     async def _status(self, request: messages.GetStatus) -> messages.StatusPage:
         ids = [id_bytes(text, f"jobs[{i}]") for i, text in enumerate(request.jobs)]
@@ -201,7 +197,7 @@ class Answering:
         identity = id_bytes(request.job, "job")
         steps, last = await self._read(lambda connection: _steps(connection, identity))
         status: messages.JobStatus = steps[-1].status
-        if status.state is State.QUEUED and status.type is not None:
+        if status.state in (State.QUEUED, State.RUNNING) and status.type is not None:
             queue = self._names.job_queue(status.type, status.channel)
             depth = await self._depth(queue)
             facts = QueueFacts(
@@ -211,32 +207,35 @@ class Answering:
                 is_handed_out=last.is_handed_out,
                 ahead_in_line=last.ahead,
             )
-            steps[-1] = Step(status=status, queue=facts)
+            worker = status.worker
+            silent = worker is not None and not self.workers.is_known(worker, clock.now())
+            steps[-1] = Step(status=status, queue=facts, is_worker_silent=silent)
         return explain(steps, clock.now())
 
     async def _hello(self, request: messages.Hello) -> messages.Welcome:
         self.workers.greet(request, clock.now())
-        wanted = [(kind, channel) for kind in request.types for channel in request.channels]
+        pairs = [(kind, channel) for kind in request.types for channel in request.channels]
+        wanted = list(dict.fromkeys(pairs))
         if len(wanted) > MAX_HELLO_QUEUES:
             raise Invalid(
                 f"types times channels are {len(wanted)} queues, the limit of one worker is "
                 f"{MAX_HELLO_QUEUES}; start several workers",
                 {"field": "types", "limit": MAX_HELLO_QUEUES},
             )
-        if not request.stopping and await self._outbox.declare(wanted):
+        if not request.stopping and await self._outbox.declare(wanted, anew=True):
             raise Unavailable(
                 "the broker refuses a queue of this worker; the scheduler's log says which and why"
             )
 
-        def read(connection: Connection) -> list[handout.LyingJob]:
+        def read(connection: Connection) -> list[dispatch.LyingJob]:
             keys = {
                 key
                 for key, job_type, channel in queries.all_queues(connection)
                 if (job_type, channel) in set(wanted)
             }
-            return handout.lying_jobs(connection, keys)
+            return dispatch.lying_jobs(connection, keys)
 
-        lying: list[handout.LyingJob] = await self._read(read)
+        lying: list[dispatch.LyingJob] = await self._read(read)
         return messages.Welcome(
             queues=[self._names.job_queue(*queue) for queue in wanted],
             protocol=PROTOCOL_VERSION,
@@ -295,16 +294,13 @@ def _known_keys(connection: Connection, ids: list[bytes]) -> list[int]:
 def _refuse_unknown(ids: list[bytes], known: dict[bytes, Any]) -> None:
     for position, identity in enumerate(ids):
         if identity not in known:
-            raise NotExist(
-                f"jobs[{position}]: no job has the id {id_text(identity)}",
-                {"field": f"jobs[{position}]", "jobs": [id_text(identity)]},
-            )
+            raise no_job(f"jobs[{position}]", identity)
 
 
 def _graph_key(connection: Connection, identity: bytes) -> int:
     key = queries.graph_key(connection, identity)
     if key is None:
-        raise NotExist(f"graph: no graph has the id {id_text(identity)}", {"field": "graph"})
+        raise no_graph(identity)
     return key
 
 
@@ -313,7 +309,10 @@ def _steps(connection: Connection, identity: bytes) -> tuple[list[Step], queries
 
     Of a way that is longer than `MAX_STEPS`, the beginning and the end.
     """
-    key = _known_keys(connection, [identity])[0]
+    keys = queries.keys_of(connection, [identity])
+    if identity not in keys:
+        raise no_job("job", identity)
+    key = keys[identity]
     steps: list[Step] = []
     while True:
         step, following = _step(connection, key)
@@ -322,7 +321,7 @@ def _steps(connection: Connection, identity: bytes) -> tuple[list[Step], queries
             return steps, queries.place_in_line(connection, key)
         key = following
         if len(steps) == MAX_STEPS - 1:
-            key = _end_of_way(connection, key)
+            key = queries.end_of_way(connection, key, MAX_WAY)
 
 
 def _step(connection: Connection, key: int) -> tuple[Step, int | None]:
@@ -344,16 +343,3 @@ def _step(connection: Connection, key: int) -> tuple[Step, int | None]:
         due_at=queries.due_at(connection, key),
     )
     return step, following
-
-
-def _end_of_way(connection: Connection, key: int) -> int:
-    following: int | None = key
-    for _ in range(MAX_WAY):
-        if following is None:
-            break
-        key = following
-        open_dependencies, _count = queries.open_dependencies(connection, key, 1)
-        following = queries.cause_of(connection, key) or (
-            open_dependencies[0][0] if open_dependencies else None
-        )
-    return key

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import msgspec
 
 from broker_queue.amqp.channel import Delivery
-from broker_queue.errors import Invalid, RequestError
+from broker_queue.errors import Invalid, RequestError, TooLarge
+from broker_queue.job import FailureCode
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
-from broker_queue.protocol.names import reply_to_is_allowed
+from broker_queue.protocol.names import MAX_DETAILS_BYTES, reply_to_is_allowed
 from broker_queue.protocol.reports import (
     REPORTS,
     BatchItem,
@@ -26,8 +27,6 @@ from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
 from scheduler.tokens import Token, Tokens
-
-INVALID_REPORT = "invalid_report"
 
 DEAD_REASONS = {
     "delivery_limit": "its worker died, or gave it back, too often: {count} deliveries",
@@ -140,19 +139,52 @@ def _read_batch(
     delivery: Delivery, tokens: Tokens, max_result: int
 ) -> tuple[list[Incoming], Parked | None]:
     try:
-        items = decode(delivery.body, list[BatchItem])
+        items = decode(delivery.body, list[msgspec.Raw])
     except Invalid as error:
         return [], Parked(delivery, f"batch: {error.message}")
-    found = []
-    for item in items:
-        token = tokens.read(item.token)
-        if token is not None:
-            report = _Report(item.type, bytes(item.body), item.started, None)
-            found.append(_incoming(report, token, max_result))
-    unknown = len(items) - len(found)
+    read = [_read_item(bytes(item), tokens, max_result) for item in items]
+    found = [report for report in read if report is not None]
+    unknown = len(read) - len(found)
     if not unknown:
         return found, None
     return found, Parked(delivery, f"batch: {unknown} of {len(items)} tokens are unknown")
+
+
+def _body(item: BatchItem) -> bytes:
+    """Return the body as the report's own message would have it; there, none is empty."""
+    text = b"" if isinstance(item.body, msgspec.UnsetType) else bytes(item.body)
+    return b"" if text == b"null" else text
+
+
+class _Named(msgspec.Struct):
+    """The least that can be read of an item: whose it is."""
+
+    token: str
+    type: str = "finished"
+
+
+def _read_item(text: bytes, tokens: Tokens, max_result: int) -> Incoming | None:
+    """Return a report of a batch, or None if it names no hand-over; other mistakes fail its job."""
+    try:
+        item = decode(text, BatchItem)
+    except Invalid as error:
+        return _wrong_item(text, tokens, error)
+    token = tokens.read(item.token)
+    if token is None:
+        return None
+    report = _Report(item.type, _body(item), item.started, None)
+    return _incoming(report, token, max_result)
+
+
+def _wrong_item(text: bytes, tokens: Tokens, error: Invalid) -> Incoming | None:
+    try:
+        named = decode(text, _Named)
+    except Invalid:
+        return None
+    token = tokens.read(named.token)
+    if token is None:
+        return None
+    return _refused(_Report(named.type, text, None, None), token, error.message)
 
 
 def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
@@ -164,8 +196,9 @@ def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
     count = delivery.headers.get("x-delivery-count", "many")
     known = DEAD_REASONS.get(reason)
     text = known.format(count=count) if known else f"the broker gave up on it: {reason[:1_000]}"
-    error = Error(code="worker_died" if reason == "delivery_limit" else "dead_letter", message=text)
-    return Incoming(token, Die(token.handover), error=error)
+    died = reason == "delivery_limit"
+    code = FailureCode.WORKER_DIED if died else FailureCode.DEAD_LETTER
+    return Incoming(token, Die(token.handover), error=Error(code=code, message=text))
 
 
 def reply_address(delivery: Delivery) -> ReplyAddress | None:
@@ -183,11 +216,11 @@ class _Report(NamedTuple):
 
 
 def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
-    models = REQUESTS.get(delivery.type or "")
-    if models is None:
+    operation = REQUESTS.get(delivery.type or "")
+    if operation is None:
         known = ", ".join(REQUESTS)
         raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
-    message = decode(delivery.body or b"{}", models[0])
+    message = decode(delivery.body or b"{}", operation.request)
     return Request(delivery.type or "", message, delivery.body, reply, delivery)
 
 
@@ -216,22 +249,45 @@ def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
             return Incoming(token, event, result=result, growth=growth, reply=reply)
         case Failed():
             delay = None if message.delay is None else round(message.delay * 1000)
-            error = Error(code=message.code, message=message.message, details=message.details)
+            error = Error(code=message.code, message=message.message, details=_bounded(message))
             fail = Fail(number, retry=message.retry, delay=delay, started_at=report.started)
             return Incoming(token, fail, error=error, reply=reply)
         case Started():
             return Incoming(token, Start(number, message.worker), reply=reply)
         case Progress():
+            _check_data(message)
             return Incoming(token, None, progress=encode(message), reply=reply)
         case Released():
             return Incoming(token, HandBack(number), reply=reply)
     raise Invalid(f"no report of type {report.kind!r}")
 
 
+def _bounded(failed: Failed) -> msgspec.Raw | msgspec.UnsetType:
+    """Return the details, or what was wrong with them: the failure itself is not to be lost."""
+    if isinstance(failed.details, msgspec.UnsetType) or _fits(failed.details):
+        return failed.details
+    size = len(bytes(failed.details))
+    problem = f"the details had {size} bytes and were left out; the limit is {MAX_DETAILS_BYTES}"
+    return msgspec.Raw(msgspec.json.encode({"problem": problem}))
+
+
+def _check_data(progress: Progress) -> None:
+    if not isinstance(progress.data, msgspec.UnsetType) and not _fits(progress.data):
+        size = len(bytes(progress.data))
+        raise TooLarge(
+            f"data has {size} bytes, the limit is {MAX_DETAILS_BYTES}",
+            {"field": "data", "size": size, "limit": MAX_DETAILS_BYTES},
+        )
+
+
+def _fits(text: msgspec.Raw) -> bool:
+    return len(bytes(text)) <= MAX_DETAILS_BYTES
+
+
 def _refused(report: _Report, token: Token, problem: str) -> Incoming:
     error = Error(
-        code=INVALID_REPORT,
-        message=f"its worker's report ({report.kind}) does not keep the protocol: {problem}",
+        code=FailureCode.INVALID_REPORT,
+        message=f"its worker's report ({report.kind[:100]}) does not keep the protocol: {problem}",
     )
     return Incoming(token, Fail(token.handover, retry=False), error=error, reply=report.reply)
 

@@ -25,25 +25,31 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
         False when `stopped` was set before.
 
     Raises:
-        DatabaseDown: the lease cannot be taken.
+        ConfigurationError: the database is newer than this program.
+        DatabaseDown: it does not work; one that another scheduler is writing is waited for.
     """
     name = leader.this_holder()
-    said = False
+    is_told = False
     while not stopped.is_set():
-        now = clock.now()
-        take = partial(leader.take, holder=name, now=now, until=now + lease)
-        writer.epoch = await writer.unfenced_transaction(take)
-        if writer.epoch is not None:
-            log.info("active on %s, epoch %d", database, writer.epoch)
-            return True
-        if not said:
+        try:
+            await writer.prepare()
+            now = clock.now()
+            take = partial(leader.take, holder=name, now=now, until=now + lease)
+            writer.epoch = await writer.unfenced_transaction(take)
+            if writer.epoch is not None:
+                log.info("active on %s, epoch %d", database, writer.epoch)
+                return True
             current = await writer.unfenced_transaction(leader.holder)
+            waits_for = current[0] if current else "another scheduler"
+        except DatabaseDown as error:
+            if not error.is_busy:
+                raise
+            waits_for = "another scheduler"
+        if not is_told:
+            is_told = True
             log.info(
-                "standby: %s is active on %s; taking over when it is gone",
-                current[0] if current else "another scheduler",
-                database,
+                "standby: %s is active on %s; taking over when it is gone", waits_for, database
             )
-            said = True
         with suppress(TimeoutError):
             async with asyncio.timeout(STANDBY_PAUSE):
                 await stopped.wait()

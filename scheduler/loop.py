@@ -38,9 +38,6 @@ DATABASE_PAUSE = 2.0
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
 
-MAX_PUBLISHING = 1_000
-"""Jobs on their way to the broker at a time; their args are in memory."""
-
 _OUR_FAULT = Unavailable("the scheduler failed at this request; its log says why")
 
 
@@ -89,7 +86,7 @@ class Loop:
     async def begin(self) -> None:
         """Take up the work that an earlier scheduler left."""
         outbox, queues = await self._writer.transaction(work.begin)
-        self._publishing.unconfirmed.update(outbox)
+        self._publishing.postpone(outbox)
         self._unfilled.update(queues)
 
     async def run(self) -> None:
@@ -101,19 +98,23 @@ class Loop:
         while not self._stopped.is_set():
             await self._wait_for_work()
             await self._process(self._inbox.take(self._batch_size))
-        await self._publishing.finish(STOP_TIMEOUT)
+        confirmed = await self._publishing.finish(STOP_TIMEOUT)
         try:
-            await self._transact(Work(now=clock.now(), published=self._publishing.confirmed))
+            await self._transact(Work(now=clock.now(), published=confirmed))
         except DatabaseDown as error:
             log.warning("what the broker confirmed last is published again later: %s", error)
 
     async def _wait_for_work(self) -> None:
-        can_fill = self._unfilled and self._publishing.in_flight < MAX_PUBLISHING // 2
+        can_fill = self._unfilled and self._publishing.has_room
         if self._more or can_fill or len(self._inbox):
             await asyncio.sleep(0)
             return
         self._wake.clear()
-        due = min(self._next_renewal, self._next_due or self._next_renewal)
+        due = min(
+            self._next_renewal,
+            self._next_due or self._next_renewal,
+            self._publishing.next_attempt or self._next_renewal,
+        )
         wait = max(0.0, (due - clock.now()) / 1000)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
@@ -208,7 +209,7 @@ class Loop:
             published=settled.confirmed,
             publish_again=settled.again,
             fill=self._unfilled,
-            room=max(0, MAX_PUBLISHING - self._publishing.in_flight),
+            room=self._publishing.room,
             run_timers=self._next_due is not None and now >= self._next_due,
             settle=self._more,
             renew_lease_until=now + self._lease if renew else None,
@@ -223,6 +224,7 @@ class Loop:
         if todo.renew_lease_until is not None:
             self._next_renewal = todo.now + self._lease // 3
         self._more = done.effects.more
+        self._publishing.postpone(done.effects.unpublished)
         self._unfilled = done.effects.unfilled
 
     async def _act(self, batch: Batch, found: Sorted, done: Done) -> None:

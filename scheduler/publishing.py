@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
 from broker_queue.errors import Unavailable
-from broker_queue.protocol import names as words
+from broker_queue.job import FailureCode
+from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.messages import Error
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names, routing_key
 from scheduler import clock
@@ -18,17 +19,33 @@ from scheduler.broker.outbox import JobMessage, Outbox
 from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import Effects
 from scheduler.rules.lifecycle import Fail
-from scheduler.rules.references import PointerError, fill_in
+from scheduler.rules.references import Parts, PointerError, fill_in
 from scheduler.rules.submission import id_text
-from scheduler.store import handout
-from scheduler.store.handout import Handout
+from scheduler.store import dispatch
+from scheduler.store.database import Connection, DatabaseDown
+from scheduler.store.dispatch import NO_ROOM, Handout, ReferenceRow, Room
 from scheduler.store.writer import Reader
 from scheduler.tokens import Token, Tokens
 
 log = logging.getLogger(__name__)
 
+MAX_JOBS = 1_000
+"""Jobs on their way to the broker at a time; their args are in memory."""
+
+MAX_BYTES = 64 << 20
+"""Args on their way to the broker at a time, before results are filled in."""
+
+FILLED_AT_ONCE = 4
+"""Jobs whose args are being filled in with results, and published: up to 20 MiB each."""
+
+RESULTS_BYTES = 4 << 20
+"""Results that are read at a time to fill in the args of a job."""
+
+PAUSE = 1_000
+"""Milliseconds before a job is published again that the broker refused or did not confirm."""
+
 REFUSED_PAUSE = 5_000
-"""Milliseconds before what could not be published is tried again, if the broker refuses a queue."""
+"""Milliseconds before a job is published again whose queue the broker refuses."""
 
 MAX_FILLED_BYTES = 12 << 20
 """Args with results filled in; RabbitMQ 4 takes messages of 16 MiB."""
@@ -40,7 +57,7 @@ class Settled(NamedTuple):
     confirmed: list[tuple[int, int]]
     """Key and number of the hand-over."""
     failed: list[Incoming]
-    again: set[int]
+    again: list[int]
     """Keys of jobs that are to be published once more."""
 
 
@@ -68,46 +85,81 @@ class Publishing:
         self._on_settled = on_settled
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self.in_flight = 0
-        self.confirmed: list[tuple[int, int]] = []
-        self.unconfirmed: set[int] = set()
-        self._pause_until = 0
+        self._filling = asyncio.Semaphore(FILLED_AT_ONCE)
+        self._in_flight = Room(0, 0)
+        self._confirmed: list[tuple[int, int]] = []
         self._failed: list[Incoming] = []
+        self._unconfirmed: dict[int, int] = {}
+        """Jobs that are to be published again → not before this time (ms since the epoch)."""
+
+    @property
+    def room(self) -> Room:
+        """How much more may be published: neither more jobs nor more bytes than fit in memory.
+
+        Nothing while there is no broker: what is in line is not lost, and a cancel reaches it.
+        """
+        if not self._outbox.is_up:
+            return NO_ROOM
+        jobs, size = self._in_flight
+        return Room(max(0, MAX_JOBS - jobs), max(0, MAX_BYTES - size))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is worth a transaction to hand out more."""
+        room = self.room
+        return room.jobs > MAX_JOBS // 2 and room.bytes > MAX_BYTES // 2
 
     @property
     def has_only_confirms(self) -> bool:
         """Whether there is something to note, and all of it can wait for a moment."""
-        return bool(self.confirmed) and not self._failed
+        return bool(self._confirmed) and not self._failed
+
+    @property
+    def next_attempt(self) -> int | None:
+        """When something is to be published again, if the broker takes it; None if nothing is."""
+        if not self._unconfirmed or not self._outbox.is_up:
+            return None
+        return min(self._unconfirmed.values())
 
     def take(self, now: int) -> Settled:
         """Return what is to be noted; what was not confirmed once the broker can take it again."""
-        again: set[int] = set()
-        if self.unconfirmed and self._outbox.is_up and now >= self._pause_until:
-            again, self.unconfirmed = self.unconfirmed, set()
-        settled = Settled(self.confirmed, self._failed, again)
-        self.confirmed, self._failed = [], []
+        again: list[int] = []
+        if self._outbox.is_up and self._in_flight.jobs < MAX_JOBS // 2:
+            due = (key for key, not_before in self._unconfirmed.items() if not_before <= now)
+            again = list(islice(due, MAX_JOBS - self._in_flight.jobs))
+            for key in again:
+                del self._unconfirmed[key]
+        settled = Settled(self._confirmed, self._failed, again)
+        self._confirmed, self._failed = [], []
         return settled
 
     def put_back(self, settled: Settled) -> None:
         """Keep what could not be noted, for the next transaction."""
-        self.confirmed += settled.confirmed
+        self._confirmed += settled.confirmed
         self._failed += settled.failed
-        self.unconfirmed |= settled.again
+        self.postpone(settled.again)
+
+    def postpone(self, keys: Iterable[int], pause: int = 0) -> None:
+        """Publish these jobs again, after a pause (milliseconds)."""
+        not_before = clock.now() + pause
+        self._unconfirmed.update((key, not_before) for key in keys)
 
     def start(self, effects: Effects) -> None:
         """Begin to publish what a transaction handed out."""
         if effects.handouts:
-            self.in_flight += len(effects.handouts)
+            self._count(effects.handouts, 1)
             task = asyncio.create_task(self._publish(effects.handouts, effects.dependency_ids))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def finish(self, timeout: float) -> None:
-        """Wait for what is in flight, at most `timeout` seconds, then give it up."""
+    async def finish(self, timeout: float) -> list[tuple[int, int]]:
+        """Wait for what is in flight, at most `timeout` seconds; return what was confirmed."""
         if self._tasks:
             _, pending = await asyncio.wait(self._tasks, timeout=timeout)
             for task in pending:
                 task.cancel()
+        confirmed, self._confirmed = self._confirmed, []
+        return confirmed
 
     async def _publish(
         self, handouts: Sequence[Handout], dependencies: dict[int, list[bytes]]
@@ -120,7 +172,6 @@ class Publishing:
                 self._give_back(handouts)
                 return
             if refused:
-                self._pause_until = clock.now() + REFUSED_PAUSE
                 self._give_back([i for i in handouts if (i.type, i.channel) in refused])
                 handouts = [i for i in handouts if (i.type, i.channel) not in refused]
             publishes = asyncio.gather(
@@ -129,41 +180,57 @@ class Publishing:
         await publishes
 
     def _give_back(self, handouts: Sequence[Handout]) -> None:
-        self.unconfirmed.update(item.key for item in handouts)
-        self.in_flight -= len(handouts)
+        self.postpone((item.key for item in handouts), REFUSED_PAUSE)
+        self._count(handouts, -1)
+
+    def _count(self, handouts: Sequence[Handout], sign: int) -> None:
+        size = sum(len(item.args) for item in handouts)
+        jobs, total = self._in_flight
+        self._in_flight = Room(jobs + sign * len(handouts), total + sign * size)
 
     async def _publish_one(self, item: Handout, dependencies: list[bytes]) -> None:
         try:
-            args = await self._args(item)
-            await self._outbox.publish_job(self._message(item, args, dependencies))
+            if item.reference_count:
+                async with self._filling:
+                    await self._send(item, await self._filled(item), dependencies)
+            else:
+                await self._send(item, item.args, dependencies)
         except PointerError as error:
             problem = f"its args could not be filled in: {error}"
-            self._failed.append(_failure(item, "invalid_reference", problem))
-        except Unavailable as error:
-            log.debug("job %s was not confirmed: %s", id_text(item.id), error)
-            self.unconfirmed.add(item.key)
+            self._failed.append(_failure(item, FailureCode.INVALID_REFERENCE, problem))
+        except (Unavailable, DatabaseDown) as error:
+            log.debug("job %s was not published: %s", id_text(item.id), error)
+            self.postpone([item.key], PAUSE)
         except Exception as error:
             log.exception("job %s could not be made into a message", id_text(item.id))
             problem = f"the scheduler could not make it into a message: {error}"
-            self._failed.append(_failure(item, "unpublishable", problem))
+            self._failed.append(_failure(item, FailureCode.UNPUBLISHABLE, problem))
         else:
-            self.confirmed.append((item.key, item.handover))
+            self._confirmed.append((item.key, item.handover))
         finally:
-            self.in_flight -= 1
+            self._count([item], -1)
         self._on_settled()
 
-    async def _args(self, item: Handout) -> bytes:
-        if not item.reference_count:
-            return item.args
-        read = partial(handout.referenced_values, child=item.key)
-        values = await self._reader.read(read)
-        args = fill_in(item.args, values)
-        if len(args) > MAX_FILLED_BYTES:
-            raise PointerError(
-                f"the args with all results filled in have {len(args)} bytes, "
-                f"the limit is {MAX_FILLED_BYTES}; refer to smaller parts of the results"
-            )
-        return args
+    async def _send(self, item: Handout, args: bytes, dependencies: list[bytes]) -> None:
+        await self._outbox.publish_job(self._message(item, args, dependencies))
+
+    async def _filled(self, item: Handout) -> bytes:
+        """Return a job's args with the results that it refers to in place."""
+
+        def collect(connection: Connection) -> dict[str, bytes]:
+            wanted: dict[int, list[ReferenceRow]] = {}
+            for row in dispatch.references(connection, item.key):
+                wanted.setdefault(row.parent_key, []).append(row)
+            parts = Parts(MAX_FILLED_BYTES - len(item.args))
+            for piece in dispatch.results(connection, list(wanted), RESULTS_BYTES):
+                for parent, result in piece.items():
+                    rows = wanted.pop(parent)
+                    parts.take(result, [(row.place, row.pointer) for row in rows])
+            for rows in wanted.values():  # milestones
+                parts.take(b"null", [(row.place, row.pointer) for row in rows])
+            return parts.found
+
+        return fill_in(item.args, await self._reader.read(collect))
 
     def _message(self, item: Handout, args: bytes, dependencies: list[bytes]) -> JobMessage:
         message = Outgoing(
@@ -182,25 +249,22 @@ class Publishing:
 
 
 def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
-    headers: dict[str, Any] = {
-        words.HEADER_PROTOCOL: PROTOCOL_VERSION,
-        words.HEADER_ATTEMPT: item.attempt,
-        words.HEADER_MAX_ATTEMPTS: item.max_attempts,
-        words.HEADER_DEPENDENCY_COUNT: item.dependency_count,
-    }
-    if dependencies:
-        headers[words.HEADER_DEPENDENCIES] = [id_text(identity) for identity in dependencies]
-    optional = (
-        (words.HEADER_TIMEOUT, None if item.timeout is None else item.timeout / 1000),
-        (words.HEADER_CHANNEL, item.channel or None),
-        (words.HEADER_NAME, item.name),
-        (words.HEADER_GRAPH, None if item.graph_id is None else id_text(item.graph_id)),
-        (words.HEADER_TRACEPARENT, item.traceparent),
+    headers = JobHeaders(
+        protocol=PROTOCOL_VERSION,
+        attempt=item.attempt,
+        max_attempts=item.max_attempts,
+        dependency_count=item.dependency_count,
+        dependencies=[id_text(identity) for identity in dependencies],
+        timeout=None if item.timeout is None else item.timeout / 1000,
+        channel=item.channel,
+        name=item.name,
+        graph=None if item.graph_id is None else id_text(item.graph_id),
+        traceparent=item.traceparent,
     )
-    return headers | {name: value for name, value in optional if value is not None}
+    return headers.to_table()
 
 
-def _failure(item: Handout, code: str, problem: str) -> Incoming:
+def _failure(item: Handout, code: FailureCode, problem: str) -> Incoming:
     token = Token(item.id, item.handover, item.key)
     event = Fail(item.handover, retry=False)
     return Incoming(token, event, error=Error(code=code, message=problem))

@@ -29,6 +29,9 @@ from scheduler.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
+READS_AT_ONCE = 4
+"""Requests that read the database at a time."""
+
 
 class Service:
     """One scheduler.
@@ -60,7 +63,6 @@ class Service:
         async with AsyncExitStack() as closing:
             writer = Writer(database)
             closing.push_async_callback(writer.close)
-            await writer.prepare()
             lease = round(self._settings.lease * 1000)
             if await leading.lead(writer, database, lease, self._stopped):
                 await self._serve(database, writer)
@@ -72,18 +74,27 @@ class Service:
         topology = Topology(names, settings.queue_type, settings.delivery_limit)
         inbox = Inbox(names, wake)
         async with AsyncExitStack() as closing:
-            reader = Reader(database)
+            reader = Reader(database, READS_AT_ONCE)
             closing.push_async_callback(reader.close)
+            results = Reader(database, 1)  # of its own: jobs do not wait for those who ask
+            closing.push_async_callback(results.close)
             outbox = Outbox(settings.url, names, topology, wake.set)
             closing.push_async_callback(outbox.close)
-            publishing = Publishing(outbox, reader, names, tokens, wake.set)
+            publishing = Publishing(outbox, results, names, tokens, wake.set)
             answering = Answering(settings, names, reader, outbox, topology, tokens)
             answering.epoch = writer.epoch or 0
             acting = Acting(outbox, tokens, answering.waiters, publishing, events=settings.events)
             loop = Loop(settings, writer, tokens, inbox, outbox, publishing, answering, acting)
 
             async def consume(session: Session) -> None:
-                await outbox.session()  # which declares the queues
+                publishing_session = await outbox.session()  # which declares the queues
+                depth = await topology.depth(publishing_session, names.requests)
+                if depth is not None and depth.consumers:
+                    log.warning(
+                        "another scheduler consumes %s, so this one gets nothing until the broker "
+                        "has seen it go; if it has another database, give it another namespace",
+                        names.requests,
+                    )
                 await inbox.consume(session)
                 log.info(
                     "ready: takes requests from %s, puts jobs into %s.<type>",

@@ -7,9 +7,8 @@ from typing import Literal
 from pydantic import AmqpDsn, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker_queue.address import DEFAULT_NAMESPACE, DEFAULT_URL
 from broker_queue.protocol.names import NAMESPACE_PATTERN
-
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 
 
 class Settings(BaseSettings):
@@ -26,7 +25,7 @@ class Settings(BaseSettings):
         description="Path of the SQLite file; it is made when it is not there.",
     )
     namespace: str = Field(
-        "bq",
+        DEFAULT_NAMESPACE,
         pattern=NAMESPACE_PATTERN,
         description="First part of every exchange and queue name; several schedulers can share a "
         "virtual host.",
@@ -62,7 +61,10 @@ class Settings(BaseSettings):
         250_000, ge=1, le=1_000_000, description="Jobs in one submit, all its parts together."
     )
     max_dependencies: int = Field(
-        250_000, ge=1, le=1_000_000, description="Dependencies of one job."
+        150_000,
+        ge=1,
+        le=150_000,
+        description="Dependencies of one job; a status that lists more would not fit a message.",
     )
     events: bool = Field(
         True, description="Publish every change of state to the events exchange (for watch)."

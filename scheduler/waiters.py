@@ -1,4 +1,4 @@
-"""Clients that wait for jobs to end. Their number is bounded by the clients, not by the jobs."""
+"""Clients that wait for jobs to end; bounded, whatever they ask."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from broker_queue.job import State
 from broker_queue.protocol.messages import Waited
 from scheduler.rules.submission import id_text
 
-MAX_WAITERS = 10_000
+MAX_WAITED_FOR = 1_000_000
+"""Jobs that all clients wait for together, each counted for each who waits: some 200 MiB."""
+
 MAX_LISTED = 10_000
+"""Jobs that an answer names; what goes beyond is asked again."""
 
 
 class Waiter:
@@ -43,17 +46,17 @@ class Waiters:
 
     @property
     def is_full(self) -> bool:
-        return self._count >= MAX_WAITERS
+        return self._count >= MAX_WAITED_FOR
 
     def add(self, waiter: Waiter) -> None:
         """Begin to notify; add it before reading the states, so that no end falls in between."""
-        self._count += 1
+        self._count += len(waiter.ids)
         for identity in waiter.open:
             self._by_job.setdefault(identity, []).append(waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """Notify it no more."""
-        self._count -= 1
+        self._count -= len(waiter.ids)
         for identity in set(waiter.ids):
             listed = self._by_job.get(identity)
             if listed is not None and waiter in listed:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_queue.errors import RequestError
-from broker_queue.protocol.messages import Message, Submit
+from broker_queue.protocol.messages import Message
 from scheduler.clock import chance
 from scheduler.incoming import Request, error_body
 from scheduler.operations import cancel, handout, reports, retry, settle, submit, timers
 from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import Effects, Transaction
 from scheduler.rules.submission import Limits
-from scheduler.store import handout as handout_rows
-from scheduler.store import leader
+from scheduler.store import dispatch, leader
 from scheduler.store.database import Connection
+from scheduler.store.dispatch import NO_ROOM, Room
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,8 +34,8 @@ class Work:
     """Queues whose windows earlier transactions left unfilled."""
     run_timers: bool = False
     settle: bool = False
-    room: int = 0
-    """Jobs that may be handed out: publishing more than the broker takes would only fill memory."""
+    room: Room = NO_ROOM
+    """What may be handed out: publishing more than the broker takes would only fill memory."""
     renew_lease_until: int | None = None
 
     def __bool__(self) -> bool:
@@ -46,7 +46,7 @@ class Work:
             or self.published
             or self.publish_again
             or self.failed
-            or (self.fill and self.room)
+            or (self.fill and self.room.jobs)
             or self.run_timers
             or self.settle
             or self.renew_lease_until
@@ -66,9 +66,7 @@ Operation = Callable[[Transaction, Any, bytes], Message]
 
 OPERATIONS: dict[str, Operation] = {
     "submit": submit.submit,
-    "add_dependencies": lambda transaction, extension, body: submit.submit(
-        transaction, Submit(extend=[extension]), body
-    ),
+    "add_dependencies": submit.add_dependencies,
     "cancel": lambda transaction, request, _body: cancel.cancel(transaction, request),
     "retry": lambda transaction, request, _body: retry.retry(transaction, request),
 }
@@ -82,7 +80,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     if work.renew_lease_until is not None:
         leader.renew(connection, work.renew_lease_until)
         timers.forget_old_parts(transaction)
-    handout_rows.mark_published(connection, work.published)
+    dispatch.mark_published(connection, work.published)
     if work.reports or work.failed:
         reports.fold(transaction, [*work.reports, *work.failed])
     for request in work.requests:
@@ -94,13 +92,13 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     transaction.queues.update(work.fill)
     handout.hand_out(transaction, window, work.room)
     if work.publish_again:
-        handout.hand_out_again(transaction, work.publish_again)
+        handout.hand_out_again(transaction, work.publish_again, work.room)
     return done
 
 
 def begin(connection: Connection) -> tuple[list[int], list[int]]:
     """Return what an earlier scheduler left: the jobs in its outbox, and all queues."""
-    return handout_rows.publishing(connection), handout_rows.all_queues(connection)
+    return dispatch.publishing(connection), dispatch.all_queues(connection)
 
 
 def _answer(transaction: Transaction, request: Request, done: Done) -> None:

@@ -7,6 +7,9 @@ from broker_queue.protocol.messages import Hello, WorkerStatus
 FORGOTTEN_AFTER = 3
 """Greetings missed."""
 
+MAX_WORKERS = 10_000
+"""Workers that are remembered; beyond, the one that has been silent longest is forgotten."""
+
 
 class Workers:
     """Remembers greetings; bounded by the number of workers.
@@ -25,6 +28,9 @@ class Workers:
         if hello.stopping:
             self._known.pop(hello.worker, None)
             return
+        self._known.pop(hello.worker, None)  # so that the order is that of the last greeting
+        if len(self._known) >= MAX_WORKERS:
+            del self._known[next(iter(self._known))]
         self._known[hello.worker] = WorkerStatus(
             worker=hello.worker,
             types=hello.types,
@@ -37,6 +43,11 @@ class Workers:
             since=before.since if before else now,
             seen=now,
         )
+
+    def is_known(self, name: str, now: int) -> bool:
+        """Whether a worker of this name has greeted lately."""
+        worker = self._known.get(name)
+        return worker is not None and worker.seen + self._lifetime > now
 
     def listed(self, now: int) -> list[WorkerStatus]:
         """Return the workers that greeted lately, by name."""

@@ -110,7 +110,10 @@ class Delivery:
         await self.channel.acknowledge(self.tag, multiple=multiple)
 
     async def requeue(self) -> None:
-        """Give it back to the queue; quorum queues count this towards the delivery limit."""
+        """Give it back to the queue; quorum queues count this towards the delivery limit.
+
+        RabbitMQ 4.3 does not count what is given back by ``basic.nack``, so this is a reject.
+        """
         await self.channel.requeue(self.tag)
 
     async def reject(self) -> None:
@@ -280,7 +283,7 @@ class Channel:
 
     async def requeue(self, tag: int, *, again: bool = True) -> None:
         try:
-            await self.underlying.basic_nack(tag, requeue=again, wait=False)
+            await self.underlying.basic_reject(tag, requeue=again, wait=False)
         except BROKER_ERRORS as error:
             raise Unavailable(f"could not hand back: {describe(error)}") from error
 

@@ -71,6 +71,32 @@ class Session:
         properties = getattr(getattr(transport, "connection", None), "server_properties", {}) or {}
         return " ".join(_text(properties.get(key, "")) for key in ("product", "version")).strip()
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no messages at present: it is short of memory or disk."""
+        transport = self._connection.transport
+        if transport is None:
+            return False
+        waiting = transport.connection.ready()  # the library tells in no other way
+        try:
+            waiting.send(None)
+        except StopIteration:
+            return False
+        waiting.close()
+        return True
+
+    async def unblocked(self) -> None:
+        """Return once the broker takes messages again, or this session is lost."""
+        transport = self._connection.transport
+        if transport is None or not self.is_blocked:
+            return
+        waiting = asyncio.ensure_future(transport.connection.ready())
+        try:
+            either: set[asyncio.Future[Any]] = {waiting, self.lost}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
     def fail(self, reason: str) -> None:
         """End this session; the connection starts over."""
         if not self.lost.done():

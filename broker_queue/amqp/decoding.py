@@ -7,18 +7,20 @@ message again to the next one, for ever: anybody could stop a scheduler with one
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from pamqp import decode
 
 
 def install() -> None:
-    """Make the library read such text with question marks, such times as 1970."""
-    decode.METHODS |= {"shortstr": _short_text, "timestamp": _moment}
+    """Make the library read such text with question marks, such times as 1970, no such headers."""
+    decode.METHODS |= {"shortstr": _short_text, "timestamp": _moment, "table": _table}
     decode.TABLE_MAPPING |= {b"T": _moment}
     decode.short_str = _short_text
 
 
 _strict_moment = decode.timestamp
+_strict_table = decode.field_table
 
 
 def _short_text(value: bytes) -> tuple[int, str]:
@@ -32,3 +34,11 @@ def _moment(value: bytes) -> tuple[int, datetime]:
         return _strict_moment(value)
     except (ValueError, OverflowError, OSError):
         return 8, datetime.fromtimestamp(0, UTC)
+
+
+def _table(value: bytes) -> tuple[int, dict[str, Any]]:
+    """Return no headers where one of them is of an unknown type, no text, or nested without end."""
+    try:
+        return _strict_table(value)
+    except (ValueError, RecursionError):
+        return 4 + int.from_bytes(value[:4], "big"), {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
-from broker_queue.cli.durations import format_age, from_milliseconds
+from broker_queue.cli.durations import format_age
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.words import counted
-from broker_queue.protocol.messages import Info, QueueStatus, WorkerStatus
+from broker_queue.overview import Info, WorkerStatus
+from broker_queue.protocol.messages import QueueStatus
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 
 OLDEST_BROKER = (3, 10)
@@ -64,7 +66,7 @@ class Facts:
     address_source: str
     namespace: str
     version: str
-    now_ms: int
+    now: datetime
     broker: str | None = None
     broker_error: str = ""
     requests_queue: BrokerQueueState | None = None
@@ -136,7 +138,7 @@ def _scheduler(facts: Facts) -> Finding:
     names = Names(facts.namespace)
     queue = facts.requests_queue
     if facts.info is not None:
-        since = format_age(from_milliseconds(facts.info.since), from_milliseconds(facts.now_ms))
+        since = format_age(facts.info.since, facts.now)
         text = f"version {facts.info.version}, protocol {facts.info.protocol}, started {since}"
         return Finding(Verdict.GOOD, "scheduler", text)
     if queue is None:
@@ -221,14 +223,13 @@ def _workers(facts: Facts, info: Info) -> Iterator[Finding]:
     if not facts.workers:
         yield Finding(Verdict.NOTE, "workers", "none has said hello")
         return
-    now = from_milliseconds(facts.now_ms)
     gone = [worker for worker in facts.workers if _is_gone(worker, info)]
     for worker in gone:
         yield Finding(
             Verdict.NOTE,
             "worker",
             f"{worker.worker} on {worker.host or 'an unknown host'} consumes no more: it died or "
-            f"lost its connection; last heard of {format_age(from_milliseconds(worker.seen), now)}",
+            f"lost its connection; last heard of {format_age(worker.seen, facts.now)}",
         )
     active = [worker for worker in facts.workers if worker not in gone]
     if active:

@@ -79,11 +79,6 @@ def format_moment(moment: datetime, now: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
-def from_milliseconds(milliseconds: int) -> datetime:
-    """Return a moment of the wire (milliseconds since the epoch) as UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
 def current_time() -> datetime:
     """Return this machine's time: for showing ages only, nothing is decided by it."""
     return datetime.now(UTC)  # noqa: TID251  # an age on a screen

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from msgspec import Struct, structs
 
 from broker_queue.errors import BrokerQueueError, RequestError, Unavailable
-from broker_queue.protocol.messages import Error
+from broker_queue.status import Error
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from textwrap import wrap
 
 from broker_queue.errors import (
     BrokerQueueError,
@@ -15,6 +16,9 @@ from broker_queue.errors import (
     NotRunning,
     Unavailable,
 )
+
+WIDTH = 70
+"""Of a meaning in ``--help``, which shows it indented on 80 columns."""
 
 
 class ExitCode(IntEnum):
@@ -34,11 +38,11 @@ class ExitCode(IntEnum):
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done",
-    ExitCode.NOT_FINISHED: "a job waited for did not finish (of a graph: failed or was canceled)",
+    ExitCode.NOT_FINISHED: "a job that was waited for did not finish (of a graph: failed or was canceled)",
     ExitCode.INVALID: "wrong usage, or input that cannot work (a cycle, a limit, a bad file)",
     ExitCode.NOT_EXIST: "no job or graph has this id",
-    ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job handed out",
-    ExitCode.UNAVAILABLE: "broker or scheduler out of reach; repeating the command is safe",
+    ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job already handed out",
+    ExitCode.UNAVAILABLE: "broker or scheduler out of reach; repeat the command, with the `--id` that the error names, if it names one",
     ExitCode.UNHEALTHY: "`doctor` reached everything and found a problem",
     ExitCode.INTERNAL: "a defect in this program; `--debug` shows where",
     ExitCode.TIMEOUT: "the time given to wait is over; the jobs go on",
@@ -75,4 +79,8 @@ def exit_code_for(error: BrokerQueueError) -> ExitCode:
 
 def exit_code_table() -> str:
     """Return the table that ``--help`` ends with."""
-    return "\n".join(f"{code:>4}  {text}" for code, text in MEANING.items())
+    return "\n".join(
+        f"{code:>4}  {line}" if number == 0 else f"{'':4}  {line}"
+        for code, text in MEANING.items()
+        for number, line in enumerate(wrap(text, WIDTH))
+    )

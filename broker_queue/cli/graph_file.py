@@ -46,7 +46,7 @@ from broker_queue.cli import limits
 from broker_queue.cli.document import Document, DocumentError, Path, read_document
 from broker_queue.cli.job_options import read_options
 from broker_queue.errors import ConfigurationError, Invalid, cycle_error
-from broker_queue.graph import Edge, Graph, new_job, new_job_id
+from broker_queue.graph import Edge, Graph, new_job
 from broker_queue.job import Condition, GraphId, JobId, parse_graph_id, parse_job_id
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import decode
@@ -142,7 +142,7 @@ class _Reader:
         graph = Graph(name=name)
         if known is not None:
             graph.id = self._graph_id(known)
-        self._make_ids(top["jobs"], graph.id if known is not None else None)
+        self._make_ids(top["jobs"], graph.id)
         defaults = self._mapping(top.get("defaults", {}), ("defaults",))
         self._check_fields(defaults, OPTIONS, ("defaults",))
         shared = self._options(defaults, ("defaults",))
@@ -152,12 +152,10 @@ class _Reader:
         self._check_message(graph)
         return graph
 
-    def _make_ids(self, jobs: Mapping[str, Any], graph_id: GraphId | None) -> None:
-        """Ids follow from a given graph id and the names, so that a repeated submit is the same."""
-        for key in jobs:
-            made = JobId(str(uuid5(UUID(graph_id), key))) if graph_id else new_job_id()
-            self._ids[key] = made
-            self._names[made] = key
+    def _make_ids(self, jobs: Mapping[str, Any], graph_id: GraphId) -> None:
+        """Ids follow from the graph's id and the names, so that with it a submit can be repeated."""
+        self._ids = {key: JobId(str(uuid5(UUID(graph_id), key))) for key in jobs}
+        self._names = {made: name for name, made in self._ids.items()}
 
     def _add_job(self, graph: Graph, key: str, entry: Any, shared: Mapping[str, Any]) -> None:
         path: Path = ("jobs", key)

@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker_queue.address import (
+    DEFAULT_NAMESPACE,
+    NAMESPACE_VARIABLE,
+    URL_VARIABLE,
+    find_namespace,
+    find_url,
+    names_of,
+)
 from broker_queue.cli import limits
 from broker_queue.cli.arguments import given_text
 from broker_queue.cli.exit_codes import ExitCode, exit_code_for
@@ -28,12 +36,8 @@ if TYPE_CHECKING:
     from broker_queue.client import JobQueue
     from broker_queue.protocol.names import Names
 
-URL_VARIABLE = "BROKER_QUEUE_URL"
-NAMESPACE_VARIABLE = "BROKER_QUEUE_NAMESPACE"
 TIMEOUT_VARIABLE = "BROKER_QUEUE_TIMEOUT"
 
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
-DEFAULT_NAMESPACE = "bq"
 DEFAULT_TIMEOUT = 30.0
 """Seconds for one answer of the scheduler."""
 
@@ -55,7 +59,7 @@ NamespaceOption = Annotated[
     typer.Option(
         "--namespace",
         metavar="NAME",
-        help=f"First part of all queue names. [env: {NAMESPACE_VARIABLE}] [default: bq]",
+        help=f"First part of all queue names. [env: {NAMESPACE_VARIABLE}] [default: {DEFAULT_NAMESPACE}]",
         parser=given_text,
         rich_help_panel=CONNECTION_PANEL,
         show_default=False,
@@ -141,12 +145,7 @@ class Invocation:
         Raises:
             ConfigurationError: it is no name for a namespace.
         """
-        from broker_queue.protocol.names import Names
-
-        try:
-            return Names(self.namespace)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        return names_of(self.namespace)
 
     def queue(self) -> JobQueue:
         """Return a client that is not connected yet: ``async with run.queue() as queue``."""
@@ -168,17 +167,11 @@ def make_invocation(options: Options) -> Invocation:
     """Return the invocation for these options, the environment and the defaults."""
     from broker_queue.cli.output import Format  # slow to import
 
-    url, source = _first(
-        (options.url, "from --url"),
-        (os.environ.get(URL_VARIABLE), f"from {URL_VARIABLE}"),
-        (DEFAULT_URL, "the default"),
-    )
-    namespace = options.namespace or os.environ.get(NAMESPACE_VARIABLE) or DEFAULT_NAMESPACE
     kind = Format.JSON if options.json else Format.QUIET if options.quiet else Format.TABLE
     return Invocation(
-        url=url,
-        url_source=source,
-        namespace=namespace,
+        url=find_url(options.url),
+        url_source=_url_source(options.url),
+        namespace=find_namespace(options.namespace),
         timeout=options.timeout if options.timeout is not None else _timeout_from_environment(),
         format=kind,
         debug=options.debug,
@@ -292,8 +285,10 @@ def _configure_logging(debug: bool) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
-def _first(*choices: tuple[str | None, str]) -> tuple[str, str]:
-    return next((value, source) for value, source in choices if value)
+def _url_source(given: str | None) -> str:
+    if given:
+        return "from --url"
+    return f"from {URL_VARIABLE}" if os.environ.get(URL_VARIABLE) else "the default"
 
 
 def _timeout_from_environment() -> float:

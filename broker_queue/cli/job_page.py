@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgspec import UnsetType
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,8 +19,7 @@ from broker_queue.job import State
 from broker_queue.tracebacks import where
 
 if TYPE_CHECKING:
-    from broker_queue.protocol import messages
-    from broker_queue.status import JobStatus
+    from broker_queue.status import Error, JobStatus
 
 MAX_SHOWN = 2_000
 """Characters of a result or of args; ``--json`` prints them whole."""
@@ -142,12 +140,9 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
             yield "where", Text(printable_lines(place), style=DIM)
 
 
-def _traceback(error: messages.Error) -> str:
+def _traceback(error: Error) -> str:
     """Return the traceback that a worker sent in the details, if it did."""
-    if isinstance(error.details, UnsetType):
-        return ""
-    details = json.loads(bytes(error.details))
-    text = details.get("traceback") if isinstance(details, dict) else None
+    text = error.details.get("traceback") if isinstance(error.details, dict) else None
     return text if isinstance(text, str) else ""
 
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from broker_queue.cli.durations import format_duration, format_moment, from_milliseconds
+from broker_queue.cli.durations import format_duration, format_moment
 from broker_queue.cli.escaping import escaped, printable
 from broker_queue.cli.job_page import DIM
 from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
@@ -19,7 +19,7 @@ from broker_queue.cli.tally import RunningJob, Snapshot
 from broker_queue.job import State
 
 if TYPE_CHECKING:
-    from broker_queue.protocol.messages import JobEvent
+    from broker_queue.status import JobEvent
 
 MAX_TYPES = 20
 MAX_BAR = 40
@@ -151,7 +151,7 @@ def event_line(event: JobEvent, now: datetime) -> Text:
     """Return one change as a line: time, state, what, id, and why it failed."""
     event = escaped(event)
     what = event.name or event.type or "milestone"
-    line = Text.assemble((format_moment(from_milliseconds(event.at), now), DIM), "  ")
+    line = Text.assemble((format_moment(event.at, now), DIM), "  ")
     line.append_text(state_text(event.state))
     line.append(" " * max(1, 13 - len(event.state.value) - 2))
     line.append(f"{what:<16}  ").append(event.job, style=DIM)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -18,6 +17,8 @@ import msgspec
 
 from broker_queue.cli.escaping import error_text, printable
 from broker_queue.errors import BrokerQueueError, RequestError
+from broker_queue.moments import from_milliseconds_or_none
+from broker_queue.plain import plain
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from broker_queue.cli.diagnosis import Finding
     from broker_queue.cli.tally import Snapshot
     from broker_queue.job import JobId
+    from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
     from broker_queue.protocol import messages
-    from broker_queue.status import JobPage, JobStatus
+    from broker_queue.status import JobEvent, JobPage, JobStatus
 
 
 class Format(StrEnum):
@@ -52,7 +54,7 @@ class Board(Protocol):
     def show(self, snapshot: Snapshot) -> None:
         """Show how far everything is."""
 
-    def tell(self, event: messages.JobEvent) -> None:
+    def tell(self, event: JobEvent) -> None:
         """Show one change."""
 
 
@@ -67,14 +69,12 @@ class Output(Protocol):
     def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None: ...
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
     def retried(self, pairs: Sequence[RetriedPair]) -> None: ...
-    def graphs(self, page: messages.GraphPage) -> None: ...
-    def graph(
-        self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool
-    ) -> None: ...
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None: ...
+    def graphs(self, page: GraphPage) -> None: ...
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None: ...
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None: ...
     def planned(self, jobs: Sequence[messages.NewJob]) -> None: ...
     def text(self, text: str) -> None: ...
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None: ...
+    def workers(self, workers: Sequence[WorkerStatus]) -> None: ...
     def findings(self, findings: Sequence[Finding]) -> None: ...
     def facts(self, facts: Mapping[str, str]) -> None: ...
     def board(self) -> AbstractContextManager[Board]: ...
@@ -82,35 +82,10 @@ class Output(Protocol):
     def error(self, error: BrokerQueueError) -> None: ...
 
 
-TIMES = frozenset({"at", "available_at", "finished", "queued", "ready", "seen", "since", "started"})
-"""Fields of the wire's models that are milliseconds since the epoch."""
-
-
-def plain(value: Any) -> Any:
-    """Return a message of the wire with all its fields, its times as ISO 8601.
-
-    Raw JSON (args, results) stays raw and is printed byte for byte.
-    """
-    if isinstance(value, msgspec.Struct):
-        return {
-            name: _moment(item) if name in TIMES and isinstance(item, int) else plain(item)
-            for name in value.__struct_fields__
-            if (item := getattr(value, name)) is not msgspec.UNSET
-        }
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value
-
-
-def _moment(milliseconds: int) -> str:
-    return iso(datetime.fromtimestamp(milliseconds / 1000, UTC))
-
-
-def iso(moment: datetime) -> str:
-    """Return a moment as ISO 8601 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _planned(job: messages.NewJob) -> dict[str, Any]:
+    """Return a job as it is submitted, its time as all times are shown."""
+    moment = from_milliseconds_or_none(job.available_at)
+    return {**plain(job), "available_at": plain(moment)}
 
 
 def _fields(job: JobStatus, *not_asked_for: str) -> dict[str, Any]:
@@ -164,23 +139,23 @@ class JsonOutput:
             }
         )
 
-    def graphs(self, page: messages.GraphPage) -> None:
+    def graphs(self, page: GraphPage) -> None:
         self._write(plain(page))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         self._write({**plain(graph), "jobs": [_fields(job, "result") for job in jobs]})
 
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
         jobs = [_fields(job, "result", "dependencies") for job in failed]
         self._write({**plain(graph), "failed": jobs})
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
-        self._write({"jobs": [plain(job) for job in jobs]})
+        self._write({"jobs": [_planned(job) for job in jobs]})
 
     def text(self, text: str) -> None:
         self._write({"text": text})
 
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+    def workers(self, workers: Sequence[WorkerStatus]) -> None:
         self._write({"workers": [plain(worker) for worker in workers]})
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -211,7 +186,7 @@ class JsonOutput:
             text = msgspec.json.format(text, indent=2)
         print(text.decode(), file=self._out, flush=True)
 
-    def _line(self, event: messages.JobEvent) -> None:
+    def _line(self, event: JobEvent) -> None:
         print(_json(plain(event)), file=self._out, flush=True)
 
 
@@ -248,13 +223,13 @@ class QuietOutput:
     def retried(self, pairs: Sequence[RetriedPair]) -> None:
         self._write(*(pair.copy.id for pair in pairs))
 
-    def graphs(self, page: messages.GraphPage) -> None:
+    def graphs(self, page: GraphPage) -> None:
         self._write(*(graph.id for graph in page.graphs))
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         self._write(*(job.id for job in jobs))
 
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
         self._write(*(job.id for job in failed))
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
@@ -263,7 +238,7 @@ class QuietOutput:
     def text(self, text: str) -> None:
         self._write(text)
 
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+    def workers(self, workers: Sequence[WorkerStatus]) -> None:
         self._write(*(printable(worker.worker) for worker in workers))
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -293,7 +268,7 @@ class QuietOutput:
 class LineBoard:
     """A board that only tells the changes, one a line."""
 
-    write: Callable[[messages.JobEvent], None]
+    write: Callable[[JobEvent], None]
 
     def __enter__(self) -> LineBoard:
         return self
@@ -304,5 +279,5 @@ class LineBoard:
     def show(self, snapshot: Snapshot) -> None:
         """Numbers are for people; programs count the changes."""
 
-    def tell(self, event: messages.JobEvent) -> None:
+    def tell(self, event: JobEvent) -> None:
         self.write(event)

@@ -16,12 +16,7 @@ from rich.text import Text
 from broker_queue.cli.columns import Column, fitting, table
 from broker_queue.cli.diagnosis import Finding, Verdict
 from broker_queue.cli.drawing import Node, Parent, Row, tree
-from broker_queue.cli.durations import (
-    current_time,
-    format_age,
-    format_duration,
-    from_milliseconds,
-)
+from broker_queue.cli.durations import current_time, format_age, format_duration
 from broker_queue.cli.escaping import error_text, escaped
 from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
 from broker_queue.cli.states import MARKS, STYLES, bar, counts_marks, counts_text, state_text
@@ -35,6 +30,7 @@ if TYPE_CHECKING:
     from broker_queue.cli.output import Board, RetriedPair
     from broker_queue.errors import BrokerQueueError
     from broker_queue.job import JobId
+    from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
     from broker_queue.status import JobPage, JobStatus
 
 UNLIMITED = 1_000
@@ -118,7 +114,7 @@ class TableOutput:
             which = "Each of these" if before == len(pairs) else f"{before:,} of these"
             self.note(f"{which} had been retried before; to run a copy once more, retry the copy.")
 
-    def graphs(self, page: messages.GraphPage) -> None:
+    def graphs(self, page: GraphPage) -> None:
         if not page.graphs:
             self.note("No graphs.")
             return
@@ -130,7 +126,7 @@ class TableOutput:
         if page.next is not None:
             self.note(f"There are more: --before {page.next}, or --limit N.")
 
-    def graph(self, graph: messages.GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         now, graph, jobs = self._clock(), escaped(graph), escaped(jobs)
         self._graph_head(graph, now)
         by_id = {job.id: job for job in jobs}
@@ -138,15 +134,15 @@ class TableOutput:
             job = by_id.get(row.node.id) if row.node else None  # type: ignore[call-overload]
             self._out.print(_tree_line(row, job, now), no_wrap=True, overflow="ellipsis")
 
-    def graph_ended(self, graph: messages.GraphStatus, failed: Sequence[JobStatus]) -> None:
+    def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
         now, failed = self._clock(), escaped(failed)
         self._graph_head(escaped(graph), now)
         if failed:
             self._table(_job_columns(failed, now))
 
-    def _graph_head(self, graph: messages.GraphStatus, now: datetime) -> None:
+    def _graph_head(self, graph: GraphStatus, now: datetime) -> None:
         head = Text.assemble((graph.name or "graph", "bold"), "  ", graph.id)
-        head.append(f"  queued {_age(graph.queued, now)}", style=DIM)
+        head.append(f"  queued {format_age(graph.queued, now)}", style=DIM)
         if graph.finished is not None:
             head.append(f", took {_took(graph)}", style=DIM)
         self._out.print(head, soft_wrap=True)
@@ -161,7 +157,7 @@ class TableOutput:
     def text(self, text: str) -> None:
         self._line(text)
 
-    def workers(self, workers: Sequence[messages.WorkerStatus]) -> None:
+    def workers(self, workers: Sequence[WorkerStatus]) -> None:
         if not workers:
             self.note("No worker has said hello. Start one: broker-queue worker MODULE:WORKER")
             return
@@ -172,8 +168,8 @@ class TableOutput:
             Column("channels", [", ".join(filter(None, w.channels)) for w in workers], 3),
             Column("running", [f"{w.running:,}/{w.concurrency:,}" for w in workers], 0, "right"),
             Column("host", [f"{w.host} {w.pid or ''}".strip() for w in workers], 2),
-            Column("since", [_age(worker.since, now) for worker in workers], 4),
-            Column("seen", [_age(worker.seen, now) for worker in workers], 1),
+            Column("since", [format_age(worker.since, now) for worker in workers], 4),
+            Column("seen", [format_age(worker.seen, now) for worker in workers], 1),
             Column("software", [worker.software for worker in workers], 5),
         ]
         self._table(columns)
@@ -288,7 +284,7 @@ def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
 
 
 def _graph_columns(
-    graphs: Sequence[messages.GraphStatus],
+    graphs: Sequence[GraphStatus],
     now: datetime,
     shown: Callable[[Mapping[State, int]], Text],
 ) -> list[Column]:
@@ -298,7 +294,7 @@ def _graph_columns(
         Column("name", [graph.name or "" for graph in graphs], flexible=True),
         Column("states", [shown(count) for count in counts]),
         Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
-        Column("queued", [_age(graph.queued, now) for graph in graphs], 1),
+        Column("queued", [format_age(graph.queued, now) for graph in graphs], 1),
         Column("took", [_took(graph) for graph in graphs], 2, "right"),
         Column("", [bar(count, BAR) for count in counts], 4),
     ]
@@ -346,18 +342,14 @@ def _reason_line(reason: messages.Reason) -> Text:
     return line
 
 
-def _total(graph: messages.GraphStatus) -> Counter[State]:
+def _total(graph: GraphStatus) -> Counter[State]:
     total: Counter[State] = Counter()
     for count in graph.counts:
         total[count.state] += count.jobs
     return total
 
 
-def _age(milliseconds: int, now: datetime) -> str:
-    return format_age(from_milliseconds(milliseconds), now)
-
-
-def _took(graph: messages.GraphStatus) -> str:
+def _took(graph: GraphStatus) -> str:
     if graph.finished is None:
         return ""
-    return format_duration((graph.finished - graph.queued) / 1000)
+    return format_duration((graph.finished - graph.queued).total_seconds())

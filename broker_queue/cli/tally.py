@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from broker_queue.cli.durations import from_milliseconds
 from broker_queue.job import State
-from broker_queue.protocol.messages import JobEvent
+
+if TYPE_CHECKING:
+    from broker_queue.status import JobEvent
 
 MAX_RUNNING = 8
 """Running jobs that are shown with their progress."""
@@ -82,7 +84,7 @@ class Tally:
         progress = event.progress
         self.running[event.job] = RunningJob(
             label=event.name or event.type or "",
-            since=known.since if known else from_milliseconds(event.at),
+            since=known.since if known else event.at,
             fraction=progress.fraction if progress else known.fraction if known else None,
             message=(progress.message or "") if progress else known.message if known else "",
         )

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker_queue.address import URL_VARIABLE
 from broker_queue.amqp.connection import parse_url
 from broker_queue.errors import Unavailable
 from broker_queue.local_broker import container, debian
 from broker_queue.local_broker.handshake import problem_with
 from broker_queue.local_broker.node import NodeError, PrivateNode, installed_server
-
-URL_VARIABLE = "BROKER_QUEUE_URL"
 
 Progress = Callable[[str], None]
 

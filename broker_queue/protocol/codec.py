@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -46,6 +47,18 @@ def decode(body: bytes, model: type[T]) -> T:
         raise Invalid(f"the body is no JSON: {_problem(body, error)}", {"field": ""}) from None
     except RecursionError:
         raise too_deep("") from None
+
+
+def read_table(table: Mapping[str, Any], model: type[T], name: str) -> T:
+    """Return the message in an AMQP table of plain values; `name` is what errors call the table.
+
+    Raises:
+        Invalid: not this message; ``details["field"]`` is the path to the culprit.
+    """
+    try:
+        return msgspec.convert(dict(table), model)
+    except msgspec.ValidationError as error:
+        raise _field_error(str(error), name) from None
 
 
 def check_json(text: bytes, field: str, limit: int) -> None:
@@ -105,9 +118,10 @@ def _jsonable(value: Any) -> Any:
     return msgspec.to_builtins(value)  # dataclasses, UUID, datetime, enum, set; else TypeError
 
 
-def _field_error(text: str) -> Invalid:
+def _field_error(text: str, inside: str = "") -> Invalid:
     found = _PATH.search(text)
-    path = found["path"].removeprefix("$").removeprefix(".") if found else ""
+    path = found["path"].removeprefix("$") if found else ""
+    path = f"{inside}{path}".removeprefix(".")
     problem = text[: found.start()] if found else text
     problem = problem[0].lower() + problem[1:].replace("`", "")
     return Invalid(f"{path or 'the body'}: {problem}", {"field": path})

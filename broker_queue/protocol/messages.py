@@ -8,7 +8,7 @@ Times are whole milliseconds since the Unix epoch, durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -164,7 +164,10 @@ class CanceledJobs(Message):
 
 
 class Retry(Message):
-    """Request ``retry``: copies of failed, canceled or skipped jobs and what they held back."""
+    """Request ``retry``: copies of failed or canceled jobs and of what was skipped because of them.
+
+    A skipped job itself cannot be named: the job because of which it was skipped is to be retried.
+    """
 
     jobs: Annotated[list[Id], Meta(max_length=10_000)] = []
     graph: Id | None = None
@@ -330,9 +333,9 @@ class Hello(Message):
         default_factory=lambda: [""]
     )
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 1
-    running: int = 0
+    running: Annotated[int, Meta(ge=0, le=100_000)] = 0
     host: Annotated[str, Meta(max_length=255)] = ""
-    pid: int = 0
+    pid: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     software: Annotated[str, Meta(max_length=200)] = ""
     stopping: bool = False
 
@@ -422,22 +425,34 @@ class JobEvent(Message):
     progress: Progress | None = None
 
 
-REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
-    "submit": (Submit, Submitted),
-    "status": (GetStatus, StatusPage),
-    "wait": (Wait, Waited),
-    "cancel": (Cancel, CanceledJobs),
-    "retry": (Retry, Retried),
-    "explain": (Explain, Explanation),
-    "list": (ListJobs, StatusPage),
-    "graph": (GetGraph, GraphStatus),
-    "graphs": (ListGraphs, GraphPage),
-    "add_dependencies": (Extension, Submitted),
-    "hello": (Hello, Welcome),
-    "workers": (GetWorkers, WorkersPage),
-    "info": (GetInfo, Info),
+class Operation(NamedTuple):
+    """What can be asked of the scheduler.
+
+    One that `writes` stays in the queue until a scheduler comes, whatever becomes of the client and
+    the broker. The others are dropped once nobody waits for their answer.
+    """
+
+    request: type[Message]
+    answer: type[Message]
+    writes: bool = False
+
+
+REQUESTS: dict[str, Operation] = {
+    "submit": Operation(Submit, Submitted, writes=True),
+    "status": Operation(GetStatus, StatusPage),
+    "wait": Operation(Wait, Waited),
+    "cancel": Operation(Cancel, CanceledJobs, writes=True),
+    "retry": Operation(Retry, Retried, writes=True),
+    "explain": Operation(Explain, Explanation),
+    "list": Operation(ListJobs, StatusPage),
+    "graph": Operation(GetGraph, GraphStatus),
+    "graphs": Operation(ListGraphs, GraphPage),
+    "add_dependencies": Operation(Extension, Submitted, writes=True),
+    "hello": Operation(Hello, Welcome),
+    "workers": Operation(GetWorkers, WorkersPage),
+    "info": Operation(GetInfo, Info),
 }
-"""Operation (the request's property ``type``) to the models of its body and its ``ok`` answer."""
+"""Every operation by its name, the request's property ``type``."""
 
 
 def encode(message: Message | Sequence[Message]) -> bytes:

@@ -14,31 +14,25 @@ CHANNEL_PATTERN = r"^[A-Za-z0-9_.:-]{0,60}$(?!\n)"
 REPLY_TO_DIRECT = "amq.rabbitmq.reply-to"
 """RabbitMQ's pseudo-queue for answers (https://www.rabbitmq.com/docs/direct-reply-to)."""
 
-HEADER_PROTOCOL = "protocol"
-HEADER_ATTEMPT = "attempt"
-HEADER_MAX_ATTEMPTS = "max_attempts"
-HEADER_TIMEOUT = "timeout"
-HEADER_CHANNEL = "channel"
-HEADER_NAME = "name"
-HEADER_GRAPH = "graph"
-HEADER_DEPENDENCIES = "dependencies"
-HEADER_DEPENDENCY_COUNT = "dependency_count"
+REQUESTS_KEY = "requests"
+REPORTS_KEY = "reports"
+"""Routing keys of the exchanges of these names."""
+
 HEADER_STARTED = "started"
 HEADER_REASON = "reason"
-HEADER_TRACEPARENT = "traceparent"
 
 MAX_DEPENDENCIES_IN_HEADER = 32
 """More ids than this are left out: they would outweigh the job. `status` has them all."""
 
-MAX_SHORT_STRING = 255
-"""Bytes of an AMQP 0-9-1 short string: every property and name."""
+MAX_DETAILS_BYTES = 64 << 10
+"""JSON text of a failure's details, and of a progress's data: they are shown in lists and events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
     """The exchanges and queues of one namespace; several schedulers can share a virtual host."""
 
-    namespace: str = "bq"
+    namespace: str
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAMESPACE_PATTERN, self.namespace):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from broker_queue.job import State
+from broker_queue.job import FailureCode, State
 from broker_queue.protocol.messages import (
     Extension,
     Message,
@@ -28,7 +28,7 @@ class Started(Message):
 class Failed(Message):
     """Report ``failed``. `delay` replaces the job's back-off for this once."""
 
-    code: Annotated[str, Meta(min_length=1, max_length=200)] = "failed"
+    code: Annotated[str, Meta(min_length=1, max_length=200)] = FailureCode.FAILED
     message: Annotated[str, Meta(max_length=20_000)] = ""
     details: Raw | UnsetType = UNSET
     retry: bool = True
@@ -49,13 +49,21 @@ class FinishedWithJobs(Message):
     extend: list[Extension] = msgspec.field(default_factory=list)
 
 
+SmallReport: TypeAlias = Literal["finished", "failed", "started", "progress", "released"]
+"""Reports that may be in a ``batch``."""
+
+
 class BatchItem(Message):
-    """One small report inside a ``batch``."""
+    """One small report inside a ``batch``.
+
+    Without a body, or with `null`, it is as the report's own message without a body: a `finished`
+    has the result `null`, the others no fields.
+    """
 
     token: Annotated[str, Meta(max_length=255)]
-    type: Literal["finished", "failed", "started", "progress", "released"] = "finished"
+    type: SmallReport = "finished"
     started: Milliseconds | None = None
-    body: Raw = msgspec.field(default_factory=null)
+    body: Raw | UnsetType = UNSET
 
 
 class ReportAnswer(Message):
@@ -63,8 +71,6 @@ class ReportAnswer(Message):
 
     state: State | None = None
 
-
-REPORT_VERDICTS = ("accepted", "stale", "canceled", "not_exist", "invalid")
 
 REPORTS: dict[str, Any] = {
     "finished": Raw,

@@ -15,8 +15,9 @@ from uuid import uuid4
 import aio_pika
 
 from broker_queue import BrokerQueueError, JobQueue, Unavailable
+from broker_queue.address import DEFAULT_NAMESPACE, NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.amqp.ending import end
-from broker_queue.local_broker.finding import URL_VARIABLE, find_broker
+from broker_queue.local_broker.finding import find_broker
 from broker_queue.protocol.names import Names
 from examples.standard_library.jobs import worker
 from examples.standard_library.processes import Processes
@@ -80,14 +81,14 @@ def start(shown: Screen, started: ExitStack) -> Place:
     is_foreign = URL_VARIABLE in os.environ
     with shown.step("broker", "looking for a broker") as step:
         broker = started.enter_context(find_broker(progress=step.tell))
-        namespace = f"demo-{uuid4().hex[:8]}" if is_foreign else "bq"
+        namespace = f"demo-{uuid4().hex[:8]}" if is_foreign else DEFAULT_NAMESPACE
         step.outcome = f"{broker.description}; namespace {namespace}"
     if is_foreign:
         started.callback(lambda: asyncio.run(_delete_queues(broker.url, namespace)))
     folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="broker-queue-demo-")))
     environment = {
         URL_VARIABLE: broker.url,
-        "BROKER_QUEUE_NAMESPACE": namespace,
+        NAMESPACE_VARIABLE: namespace,
         "BROKER_QUEUE_DATABASE": str(folder / "scheduler.sqlite3"),
     }
     processes = started.enter_context(Processes(folder, environment))

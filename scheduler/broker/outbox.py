@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
-from broker_queue.amqp.failures import Unroutable
+from broker_queue.amqp.failures import CALL_TIMEOUT, Unroutable
 from broker_queue.errors import Unavailable
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import CancelControl, JobEvent, Message, encode
@@ -28,6 +28,13 @@ MAX_EVENTS_WAITING = 20_000
 EVENTS_AT_ONCE = 200
 
 TOKENS_IN_A_MESSAGE = 500
+
+CONFIRM_PATIENCE = 600.0
+"""Seconds for the confirm of a job. It may take long: a memory or disk alarm, a quorum queue without
+its majority. To publish it again meanwhile would only make copies, so it is waited for."""
+
+PROMPTLY = 5.0
+"""Seconds for what the loop itself publishes; the lease must be renewed in the meantime."""
 
 
 class JobMessage(NamedTuple):
@@ -53,7 +60,8 @@ class Outbox:
             url, name=f"{names.namespace} scheduler, publishing", setup=self._setup
         )
         self._confirmed: Channel | None = None
-        self._unconfirmed: Channel | None = None
+        self._answers: Channel | None = None
+        self._feed: Channel | None = None
         self._room = asyncio.Semaphore(MAX_UNCONFIRMED)
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
         self._events_wanted = asyncio.Event()
@@ -89,23 +97,28 @@ class Outbox:
         """
         async with self._room:
             try:
-                await self._channel.publish(job.message)
+                await self._publish_job(job)
             except Unroutable:
                 queue = (job.type, job.channel)
-                self._topology.forget(queue)
-                if await self.declare([queue]):
+                if await self.declare([queue], anew=True):
                     raise Unavailable(
                         f"the broker refuses the queue of type {job.type!r}"
                     ) from None
                 await self._publish_again(job)
 
-    async def declare(self, queues: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    async def declare(
+        self, queues: Iterable[tuple[str, str]], *, anew: bool = False
+    ) -> set[tuple[str, str]]:
         """Make sure that the queues of these types and channels exist; return those refused.
+
+        Args:
+            queues: type and channel of each.
+            anew: also those that this connection declared before: somebody may have deleted them.
 
         Raises:
             Unavailable: the broker did not answer.
         """
-        return await self._topology.declare_job_queues(await self.session(), queues)
+        return await self._topology.declare_job_queues(await self.session(), queues, anew=anew)
 
     async def revoke(self, tokens: Iterable[tuple[str, str, str]]) -> None:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.
@@ -119,7 +132,8 @@ class Outbox:
         for key, listed in by_key.items():
             for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
                 body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
-                await self._channel.publish(
+                await _publish_promptly(
+                    self._channel,
                     Outgoing(
                         exchange=self._names.control,
                         routing_key=key,
@@ -127,7 +141,7 @@ class Outbox:
                         type="cancel",
                         mandatory=False,
                         persistent=False,
-                    )
+                    ),
                 )
 
     async def answer(
@@ -144,8 +158,8 @@ class Outbox:
             persistent=False,
         )
         try:
-            if self._unconfirmed is not None:
-                await self._unconfirmed.publish(message)
+            if self._answers is not None and not self._answers.session.is_blocked:
+                await _publish_promptly(self._answers, message)
         except Unavailable as error:
             log.debug("an answer was lost: %s", error)
 
@@ -156,7 +170,8 @@ class Outbox:
             Unavailable: not confirmed; the message must not be acknowledged.
         """
         log.warning("parked a message of %s: %s", delivery.routing_key, reason)
-        await self._channel.publish(
+        await _publish_promptly(
+            self._channel,
             Outgoing(
                 exchange="",
                 routing_key=self._names.parked,
@@ -165,7 +180,7 @@ class Outbox:
                 correlation_id=delivery.correlation_id,
                 headers={words.HEADER_REASON: reason[:2_000]},
                 mandatory=False,
-            )
+            ),
         )
 
     def tell(self, events: Sequence[JobEvent]) -> None:
@@ -177,19 +192,44 @@ class Outbox:
     def _channel(self) -> Channel:
         if self._confirmed is None:
             raise Unavailable("the scheduler has no connection to the broker")
+        if self._confirmed.session.is_blocked:
+            raise Unavailable("the broker is short of memory or disk and takes no messages")
         return self._confirmed
+
+    async def _publish_job(self, job: JobMessage) -> None:
+        channel = self._confirmed
+        if channel is None:
+            raise Unavailable("the scheduler has no connection to the broker")
+        await channel.session.unblocked()
+        await _publish(channel, job.message, CONFIRM_PATIENCE)
 
     async def _publish_again(self, job: JobMessage) -> None:
         try:
-            await self._channel.publish(job.message)
+            await self._publish_job(job)
         except Unroutable as error:
             raise Unavailable(f"queue of type {job.type!r} was deleted again: {error}") from error
 
     async def _setup(self, session: Session) -> None:
-        self._confirmed = await session.open_channel()
-        self._unconfirmed = await session.open_channel(confirms=False)
-        await self._topology.declare(self._confirmed)
+        confirmed = await session.open_channel()
+        await self._topology.declare(confirmed)
+        await self._probe(confirmed)
+        self._answers = await session.open_channel(confirms=False)
+        self._feed = await session.open_channel(confirms=False)
+        self._confirmed = confirmed
         self._on_up()
+
+    async def _probe(self, channel: Channel) -> None:
+        """See that the broker takes messages: it blocks a connection only once it publishes.
+
+        Otherwise each connection made during an alarm would leave copies of jobs with the broker.
+
+        Raises:
+            Unavailable: it confirms nothing at present.
+        """
+        nowhere = Outgoing(
+            exchange="", routing_key=f"{self._names.namespace}.nowhere", body=b"", mandatory=False
+        )
+        await channel.publish(nowhere, CALL_TIMEOUT)
 
     async def _feed_events(self) -> None:
         while True:
@@ -200,8 +240,25 @@ class Outbox:
                 events = [self._events.popleft() for _ in range(count)]
                 messages = [(event_key(e.type, e.state), encode(e)) for e in events]
                 try:
-                    if self._unconfirmed is not None:
-                        await self._unconfirmed.broadcast(self._names.events, "event", messages)
+                    if self._feed is not None and not self._feed.session.is_blocked:
+                        await self._feed.broadcast(self._names.events, "event", messages)
                 except Unavailable as error:
                     log.debug("%d events were lost: %s", count, error)
                 await asyncio.sleep(0)
+
+
+async def _publish_promptly(channel: Channel, message: Outgoing) -> None:
+    await _publish(channel, message, PROMPTLY)
+
+
+async def _publish(channel: Channel, message: Outgoing, timeout: float) -> None:
+    """Publish; a broker that does not take it in time is taken for gone.
+
+    Else every later message would wait as long, and what is buffered would arrive twice.
+    """
+    try:
+        await channel.publish(message, timeout)
+    except Unavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            channel.session.fail(str(error))
+        raise

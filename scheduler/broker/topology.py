@@ -18,13 +18,10 @@ from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
 from broker_queue.amqp.channel import Channel
 from broker_queue.amqp.connection import Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, as_unavailable, describe
-from broker_queue.errors import ConfigurationError
-from broker_queue.protocol.names import Names, routing_key
+from broker_queue.protocol.names import REPORTS_KEY, REQUESTS_KEY, Names, routing_key
 
 log = logging.getLogger(__name__)
 
-REQUESTS_KEY = "requests"
-REPORTS_KEY = "reports"
 MAX_CLASSIC_PRIORITY = 9
 CONTROL_DELIVERY_LIMIT = 1_000_000
 """Requests and reports are never given up on: what is wrong with one is parked with its reason."""
@@ -51,11 +48,21 @@ class Topology:
         self._queue_type = queue_type
         self._delivery_limit = delivery_limit
         self._declared: set[tuple[str, str]] = set()
+        self._foreign: set[str] = set()
+        """Queues that somebody else declared in another way; the log has said so."""
 
     async def declare(self, channel: Channel) -> None:
-        """Declare the exchanges, and the queues that the scheduler itself reads."""
-        names, declaring = self._names, channel.declaring
+        """Declare the exchanges, and the queues that the scheduler itself reads.
+
+        Raises:
+            Unavailable: the broker did not answer, or refuses.
+        """
         self._declared.clear()
+        async with as_unavailable("the scheduler's own queues could not be declared"):
+            await self._declare(channel)
+
+    async def _declare(self, channel: Channel) -> None:
+        names, declaring = self._names, channel.declaring
         for name, kind in (
             (names.requests, ExchangeType.DIRECT),
             (names.jobs, ExchangeType.DIRECT),
@@ -83,9 +90,11 @@ class Topology:
                 await queue.bind(name, key, timeout=CALL_TIMEOUT)
 
     async def declare_job_queues(
-        self, session: Session, queues: Iterable[tuple[str, str]]
+        self, session: Session, queues: Iterable[tuple[str, str]], *, anew: bool = False
     ) -> set[tuple[str, str]]:
-        """Declare the queues of these types and channels, unless this connection did so before.
+        """Declare the queues of these types and channels.
+
+        Those that this connection declared before are left out, unless `anew`.
 
         Returns:
             Those that the broker refuses; the log says why.
@@ -93,7 +102,7 @@ class Topology:
         Raises:
             Unavailable: the broker did not answer.
         """
-        wanted = sorted(set(queues) - self._declared)
+        wanted = sorted(set(queues) if anew else set(queues) - self._declared)
         if not wanted:
             return set()
         refused: set[tuple[str, str]] = set()
@@ -110,10 +119,6 @@ class Topology:
         self._declared.update(set(wanted) - refused)
         return refused
 
-    def forget(self, queue: tuple[str, str]) -> None:
-        """Declare this queue again when it is next needed: somebody deleted it."""
-        self._declared.discard(queue)
-
     async def depth(self, session: Session, queue: str) -> QueueDepth | None:
         """Return what the broker says of a queue, or None if there is no such queue."""
         channel = await session.open_channel(essential=False)
@@ -128,28 +133,49 @@ class Topology:
 
     async def _declare_alone(self, session: Session, job_type: str, job_channel: str) -> bool:
         """Declare one queue, return whether it can be used; other arguments are no hindrance."""
-        name = self._names.job_queue(job_type, job_channel)
         channel = await session.open_channel(essential=False)
         try:
             await self._declare_job_queue(channel, job_type, job_channel)
         except ChannelPreconditionFailed as error:
-            log.warning(
-                "queue %s exists with other arguments and is used as it is (%s); delete it when "
-                "it is empty to have it declared anew",
-                name,
-                describe(error),
-            )
+            return await self._use_foreign(session, job_type, job_channel, describe(error))
         except ChannelClosed as error:
-            log.error("the broker refuses queue %s: %s", name, describe(error))
+            self._tell_refused(job_type, job_channel, error)
             return False
         finally:
             await channel.close()
         return True
 
+    async def _use_foreign(
+        self, session: Session, job_type: str, job_channel: str, problem: str
+    ) -> bool:
+        """Bind a queue that exists with other arguments: jobs reach it all the same."""
+        name = self._names.job_queue(job_type, job_channel)
+        channel = await session.open_channel(essential=False)
+        try:
+            queue = await channel.declaring.get_queue(name, ensure=False)
+            key = routing_key(job_type, job_channel)
+            await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)
+        except ChannelClosed as error:
+            self._tell_refused(job_type, job_channel, error)
+            return False
+        finally:
+            await channel.close()
+        if name not in self._foreign:
+            self._foreign.add(name)
+            log.warning(
+                "queue %s was declared by somebody else with other arguments and is used as it is "
+                "(%s); delete it when it is empty to have it declared anew",
+                name,
+                problem,
+            )
+        return True
+
+    def _tell_refused(self, job_type: str, job_channel: str, error: ChannelClosed) -> None:
+        name = self._names.job_queue(job_type, job_channel)
+        log.error("the broker refuses queue %s: %s", name, describe(error))
+
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
         name = self._names.job_queue(job_type, job_channel)
-        if len(name.encode()) > 255:
-            raise ConfigurationError(f"queue name {name!r} is longer than 255 bytes")
         arguments: dict[str, Any] = {
             "x-queue-type": self._queue_type,
             "x-dead-letter-exchange": self._names.dead,

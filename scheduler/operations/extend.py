@@ -23,9 +23,6 @@ from scheduler.store import jobs, queries, submits
 from scheduler.store.jobs import LoadedJob
 from scheduler.store.submits import NewEdge, NewReference
 
-NO_LIMIT = 1 << 30
-"""Rows; a search for a cycle reads all that depends on a job."""
-
 CYCLE_SEARCH_BATCH = 1_000
 """Jobs whose dependents are looked up at a time."""
 
@@ -161,7 +158,7 @@ def _refuse_cycle(
             raise cycle_error(_path(transaction, came_from, start, hit))
         found = [(parent, child) for parent in border for child in added.get(parent, ())]
         for chunk in jobs.chunks(border, CYCLE_SEARCH_BATCH):
-            edges = jobs.load_edges(transaction.connection, chunk, NO_LIMIT)
+            edges = jobs.load_edges(transaction.connection, chunk)
             found += [(edge.parent_key, edge.child_key) for edge in edges]
         border = []
         for parent, child in found:

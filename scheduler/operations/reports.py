@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker_queue.errors import RequestError
+from broker_queue.job import FailureCode, Verdict
 from broker_queue.protocol.messages import Error, Extension, NewJob
 from broker_queue.protocol.reports import ReportAnswer
 from scheduler.operations import submit
@@ -19,7 +20,6 @@ from scheduler.rules.lifecycle import (
     JobFacts,
     Report,
     Succeed,
-    Verdict,
     decide,
 )
 from scheduler.tokens import Token
@@ -98,11 +98,11 @@ def _grow(transaction: Transaction, key: int, growth: Growth) -> Error | None:
     """Enqueue the jobs that come with a result, or return why they cannot be."""
     graph = transaction.identity(key).graph
     try:
-        transaction.flush()
+        settle(transaction)  # what ended before must have been told, or new edges hear of it twice
         submit.grow(transaction, growth.jobs, growth.extend, graph)
     except RequestError as error:
         return Error(
-            code="invalid_jobs",
+            code=FailureCode.INVALID_JOBS,
             message=f"the jobs that its report enqueued were refused: {error.message}",
         )
     return None

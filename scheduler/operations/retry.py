@@ -14,7 +14,7 @@ from broker_queue.graph import new_job_id
 from broker_queue.job import Condition, State
 from broker_queue.protocol.messages import NewJob, RetriedJob, Retry
 from broker_queue.protocol.messages import Retried as Answer
-from scheduler.operations.cancel import find, graph_jobs
+from scheduler.operations.finding import find_graph_jobs, find_jobs
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
 from scheduler.rules.edges import weigh
@@ -52,13 +52,13 @@ def retry(transaction: Transaction, request: Retry) -> Answer:
 def _roots(transaction: Transaction, request: Retry) -> list[int]:
     if not request.jobs and request.graph is None:
         raise Invalid("jobs: name at least one job, or a graph", {"field": "jobs"})
-    found = find(transaction, request.jobs, "jobs")
+    found = find_jobs(transaction, request.jobs, "jobs")
     for job in found:
         if job.facts.state not in RETRIABLE:
             raise _not_retriable(transaction, job)
     keys = [job.facts.key for job in found]
     if request.graph is not None:
-        in_graph = graph_jobs(transaction, request.graph, RETRIABLE)
+        in_graph = find_graph_jobs(transaction, request.graph, RETRIABLE)
         if not in_graph and not keys:
             raise Conflict(
                 "graph: none of its jobs failed or was canceled; there is nothing to retry",
@@ -98,7 +98,7 @@ def _with_skipped(transaction: Transaction, roots: Collection[int]) -> list[int]
     while border:
         following: list[int] = []
         for chunk in jobs.chunks(list(border), 1_000):
-            edges = jobs.load_edges(transaction.connection, chunk, 1 << 30)
+            edges = jobs.load_edges(transaction.connection, chunk)
             transaction.load({edge.child_key for edge in edges})
             for child in dict.fromkeys(edge.child_key for edge in edges):
                 facts = transaction.facts(child)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from broker_queue.job import State
 from scheduler.operations.transaction import Transaction
-from scheduler.rules.edges import Edge, judge
+from scheduler.rules.edges import Standing, judge
 from scheduler.rules.lifecycle import Block, Satisfy
 from scheduler.store import jobs
 from scheduler.store.jobs import OpenEdge
@@ -77,7 +77,7 @@ def tell(transaction: Transaction, edges: Sequence[OpenEdge]) -> None:
     broken: dict[int, int] = {}
     for parent, child, condition in edges:
         standing = judge(condition, transaction.facts(parent).state)
-        if standing is Edge.SATISFIED:
+        if standing is Standing.SATISFIED:
             satisfied[child] += 1
         else:
             broken.setdefault(child, parent)

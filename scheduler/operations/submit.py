@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from broker_queue.errors import Conflict, Invalid, NotExist, TooLarge
+from broker_queue.errors import Conflict, Invalid, NotExist, RequestError, TooLarge
 from broker_queue.job import State
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Extension, NewGraph, NewJob, Submit, Submitted
@@ -48,9 +48,25 @@ def submit(transaction: Transaction, request: Submit, body: bytes) -> Submitted:
     Raises:
         RequestError: refused; nothing of it is stored.
     """
+    if request.part > request.parts:
+        raise Invalid(f"part: {request.part} is beyond parts ({request.parts})", {"field": "part"})
     if request.parts > 1:
         return _submit_part(transaction, request, body)
     return _submit_whole(transaction, request.jobs, request.extend, request.graph)
+
+
+def add_dependencies(transaction: Transaction, extension: Extension, body: bytes) -> Submitted:
+    """Add dependencies to one job: a submit of nothing else, whose errors name its own fields.
+
+    Raises:
+        RequestError: refused; nothing of it is stored.
+    """
+    try:
+        return submit(transaction, Submit(extend=[extension]), body)
+    except RequestError as error:
+        field = str(error.details.get("field", "")).removeprefix("extend[0].")
+        details = {**error.details, "field": field} if field else error.details
+        raise type(error)(error.message.removeprefix("extend[0]."), details) from None
 
 
 def grow(
@@ -94,25 +110,25 @@ def _submit_whole(
 def _submit_part(transaction: Transaction, request: Submit, body: bytes) -> Submitted:
     if request.graph is None:
         raise Invalid("graph: a submit in parts needs a graph id", {"field": "graph"})
-    if request.part > request.parts:
-        raise Invalid(f"part: {request.part} is beyond parts ({request.parts})", {"field": "part"})
-    bodies = submits.store_part(
+    graph_id = id_bytes(request.graph.id, "graph.id")
+    stored = submits.store_part(
         transaction.connection,
-        id_bytes(request.graph.id, "graph.id"),
+        graph_id,
         number=request.part,
         parts=request.parts,
         body=body,
         now=transaction.now,
     )
-    if bodies is None:
-        return Submitted(jobs=len(request.jobs), graph=request.graph.id, complete=False)
-    size = sum(map(len, bodies))
-    if size > MAX_ASSEMBLED_BYTES:
+    if stored.bytes > MAX_ASSEMBLED_BYTES:
+        submits.forget_parts_of(transaction.connection, graph_id)
         raise TooLarge(
-            f"the submit has {size} bytes in all its parts, the limit is {MAX_ASSEMBLED_BYTES}; "
+            f"the submit has {stored.bytes} bytes in its parts, the limit is {MAX_ASSEMBLED_BYTES}; "
             "submit several graphs, the later ones depending on jobs of the earlier",
-            {"field": "parts", "size": size, "limit": MAX_ASSEMBLED_BYTES},
+            {"field": "parts", "size": stored.bytes, "limit": MAX_ASSEMBLED_BYTES},
         )
+    if stored.parts < request.parts:
+        return Submitted(jobs=len(request.jobs), graph=request.graph.id, complete=False)
+    bodies = submits.take_parts(transaction.connection, graph_id)
     whole = [decode(text, Submit) for text in bodies]
     return _submit_whole(
         transaction,
@@ -150,26 +166,26 @@ def _refuse_unknown(plan: Plan, external: dict[bytes, LoadedJob]) -> None:
     missing = [identity for identity in plan.external if identity not in external]
     if not missing:
         return
-    where = next(
-        (
-            f"{path}.dependencies"
-            for path, targets in _paths(plan)
-            if any(identity in targets for identity in missing)
-        ),
-        "extend",
+    field, first = next(
+        (name, target)
+        for name, targets in _named(plan)
+        for target in targets
+        if isinstance(target, bytes) and target in missing
     )
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     raise NotExist(
-        f"{where}: no job has the id {id_text(missing[0])}{more}; enqueue it first",
-        {"field": where, "jobs": [id_text(identity) for identity in missing[:100]]},
+        f"{field}: no job has the id {id_text(first)}{more}; enqueue it first",
+        {"field": field, "jobs": [id_text(identity) for identity in missing[:100]]},
     )
 
 
-def _paths(plan: Plan) -> Iterable[tuple[str, Collection[Target]]]:
+def _named(plan: Plan) -> Iterable[tuple[str, Collection[Target]]]:
+    """Yield each field of the request that names jobs, with what it names."""
     for position, job in enumerate(plan.jobs):
-        yield f"jobs[{position}]", job.dependencies
+        yield f"jobs[{position}].dependencies", job.dependencies
     for extension in plan.extensions:
-        yield extension.path, (*extension.dependencies, extension.id)
+        yield f"{extension.path}.job", (extension.id,)
+        yield f"{extension.path}.dependencies", extension.dependencies
 
 
 class _Storing:

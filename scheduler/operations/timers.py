@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_queue.job import State
+from broker_queue.job import FailureCode, State
 from broker_queue.protocol.messages import Error
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
@@ -36,7 +36,7 @@ def forget_old_parts(transaction: Transaction) -> None:
 
 def _timeout_error(timeout: int | None) -> Error:
     return Error(
-        code="timeout",
+        code=FailureCode.TIMEOUT,
         message=f"ran longer than its time limit of {(timeout or 0) / 1000:g} s, and its worker "
         f"did not report within {TIMEOUT_GRACE / 1000:g} s more",
     )

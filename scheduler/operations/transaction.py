@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from broker_queue.protocol.messages import Error, Message, encode
 from scheduler.rules.lifecycle import (
     Cancel,
@@ -16,13 +16,12 @@ from scheduler.rules.lifecycle import (
     Event,
     JobFacts,
     TimeOut,
-    Verdict,
     decide,
 )
 from scheduler.rules.submission import Limits
 from scheduler.store import jobs
 from scheduler.store.database import Connection
-from scheduler.store.handout import Handout
+from scheduler.store.dispatch import Handout
 from scheduler.store.jobs import Identity, LoadedJob
 
 
@@ -69,6 +68,8 @@ class Effects:
     dependency_ids: dict[int, list[bytes]] = field(default_factory=dict)
     unfilled: set[int] = field(default_factory=set)
     """Queues whose windows have room that this transaction did not fill."""
+    unpublished: set[int] = field(default_factory=set)
+    """Jobs that the broker has not confirmed and that are to be published again, but not yet."""
     next_due: int | None = None
     """When the timer has to come at the latest, as far as this transaction knows."""
     more: bool = False
@@ -133,7 +134,8 @@ class Transaction:
         self._stored.setdefault(key, before)
         self._jobs[key] = LoadedJob(after, identity)
         self._mind(after.due_at)
-        if result is not None or error is not None:
+        is_settled = isinstance(event, Cancel) and before.attempt > 0  # an older attempt's error
+        if result is not None or error is not None or is_settled:
             self._outcomes[key] = (result, None if error is None else encode(error))
         if isinstance(event, Cancel | TimeOut) and _is_with_a_worker(before):
             self.effects.revoked.append(Revoked(identity, before.handover, key))

@@ -27,7 +27,7 @@ def delay_before_retry(backoff: Backoff | None, attempt: int, chance: float) -> 
     """Return the milliseconds to wait after `attempt` (from 1) failed; `chance` is 0 to 1."""
     rule = backoff or DEFAULT_BACKOFF
     try:
-        full = rule.initial * rule.factor ** min(attempt - 1, MAX_EXPONENT)
+        full = rule.initial and rule.initial * rule.factor ** min(attempt - 1, MAX_EXPONENT)
     except OverflowError:
         full = float(rule.maximum)
     return round(min(full, rule.maximum) * (1.0 - rule.jitter * chance))

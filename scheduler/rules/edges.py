@@ -17,8 +17,8 @@ SATISFIED_BY: Mapping[Condition, frozenset[State]] = {
 """The final states of a dependency that satisfy an edge; all others break it."""
 
 
-class Edge(Enum):
-    """Where an edge stands."""
+class Standing(Enum):
+    """What has become of an edge."""
 
     OPEN = "open"
     """Its dependency has not ended."""
@@ -27,11 +27,11 @@ class Edge(Enum):
     """Its dependency ended in a way that the condition does not accept."""
 
 
-def judge(condition: Condition, dependency: State) -> Edge:
+def judge(condition: Condition, dependency: State) -> Standing:
     """Return where an edge stands, given the state of the job it depends on."""
     if dependency not in FINAL_STATES:
-        return Edge.OPEN
-    return Edge.SATISFIED if dependency in SATISFIED_BY[condition] else Edge.BROKEN
+        return Standing.OPEN
+    return Standing.SATISFIED if dependency in SATISFIED_BY[condition] else Standing.BROKEN
 
 
 class Weighed(NamedTuple):
@@ -47,8 +47,8 @@ def weigh(edges: Iterable[tuple[int, Condition, State]]) -> Weighed:
     open_edges, broken = 0, None
     for parent_key, condition, state in edges:
         standing = judge(condition, state)
-        open_edges += standing is Edge.OPEN
-        if standing is Edge.BROKEN and broken is None:
+        open_edges += standing is Standing.OPEN
+        if standing is Standing.BROKEN and broken is None:
             broken = parent_key
     return Weighed(open_edges, broken)
 

@@ -18,7 +18,7 @@ WAITS_FOR = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueFacts:
-    """What is known of the queue of a queued job."""
+    """What is known of the queue of a queued or running job."""
 
     name: str
     consumers: int | None
@@ -37,6 +37,8 @@ class Step:
     open_count: int = 0
     due_at: int | None = None
     queue: QueueFacts | None = None
+    is_worker_silent: bool = False
+    """Whether the worker that runs it has not been heard of lately."""
 
 
 def explain(steps: Sequence[Step], now: int) -> Explanation:
@@ -73,7 +75,7 @@ def _reasons(
         case State.QUEUED:
             return [_one(step, depth, *_queued(step))]
         case State.RUNNING:
-            return [_one(step, depth, "running", _running_text(step, now))]
+            return [_one(step, depth, *_running(step, now))]
         case State.FINISHED:
             unwanted = f", but {_name(dependent.status)} wanted it to fail" if dependent else ""
             return [_one(step, depth, "finished", f"{_name(status)} finished{unwanted}")]
@@ -148,6 +150,17 @@ def _queued(step: Step) -> tuple[str, str]:
         f"{name} is in line for queue {queue.name}, whose window is full: "
         f"{queue.ahead_in_line} jobs are ahead of it, {workers} work on them"
     )
+
+
+def _running(step: Step, now: int) -> tuple[str, str]:
+    text, queue = _running_text(step, now), step.queue
+    if not step.is_worker_silent:
+        return "running", text
+    text += "; that worker has not been heard of lately"
+    if queue is not None and not queue.consumers:
+        no_worker = f"no worker consumes queue {queue.name}; start a worker for"
+        return "no_worker", f"{text}, and {no_worker} type {step.status.type!r}"
+    return "running", text
 
 
 def _running_text(step: Step, now: int) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from broker_queue.errors import Invalid
 from broker_queue.job import Condition, State
-from scheduler.rules.edges import Edge, combine, judge
+from scheduler.rules.edges import Standing, combine, judge
 
 
 class Inherited(NamedTuple):
@@ -39,7 +39,7 @@ def inherit(
     successors: dict[int, int] = {}
     conditions: dict[int, Condition] = {}
     for key, condition, state in dependencies:
-        stays = key not in latest or judge(condition, state) is Edge.SATISFIED
+        stays = key not in latest or judge(condition, state) is Standing.SATISFIED
         if key in copies or stays:
             successors[key] = copies.get(key, key)
             conditions[successors[key]] = condition

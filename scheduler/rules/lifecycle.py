@@ -1,18 +1,18 @@
 """The states of a job and what each event does to it.
 
 Everything that changes a job's state goes through `decide`. `TRANSITIONS` is the whole table: a
-pair of state and event that is not in it is refused. Guards in SQL, the diagram in the docs and the
-tests are made from the same table.
+pair of state and event that is not in it is refused. The diagram in the docs and the tests are made
+from the same table.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TypeAlias
 
 import msgspec
 
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from scheduler.rules.backoff import Backoff, delay_before_retry
 from scheduler.rules.edges import Weighed
 
@@ -134,16 +134,6 @@ Event: TypeAlias = (
     Satisfy | Block | Hold | Due | Start | Succeed | Fail | HandBack | TimeOut | Die | Cancel
 )
 Report: TypeAlias = Start | Succeed | Fail | HandBack | Die
-
-
-class Verdict(StrEnum):
-    """What a report is answered when it changes nothing (and `ACCEPTED` when it did)."""
-
-    ACCEPTED = "accepted"
-    STALE = "stale"
-    CANCELED = "canceled"
-    NOT_EXIST = "not_exist"
-    INVALID = "invalid"
 
 
 _W, _S, _Q, _R = State.WAITING, State.SCHEDULED, State.QUEUED, State.RUNNING
@@ -292,6 +282,8 @@ def _hold(job: JobFacts, pending: int) -> JobFacts | Verdict:
 
 
 def _start(job: JobFacts, worker: str | None, now: int) -> JobFacts:
+    if job.state is State.RUNNING and job.worker == worker:
+        return job  # said twice: its time limit goes on
     return msgspec.structs.replace(
         job,
         state=State.RUNNING,

@@ -7,7 +7,7 @@ stays the bytes that somebody sent, whatever its numbers and nesting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -39,23 +39,6 @@ def parse_pointer(pointer: str, field: str) -> Steps:
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/"))
 
 
-def look_up(text: bytes, steps: Iterable[str]) -> bytes:
-    """Return the JSON text of the part of `text` that the steps lead to.
-
-    Raises:
-        PointerError: there is no such part.
-    """
-    for step in steps:
-        container = _take_apart(text, step)
-        if isinstance(container, dict):
-            if step not in container:
-                raise PointerError(f"no member {step!r}; there are {_some(container)}")
-            text = bytes(container[step])
-        else:
-            text = bytes(container[_index(step, container)])
-    return text
-
-
 def check_places(args: bytes, places: Iterable[tuple[str, str]]) -> None:
     """Check that every place in `args` can take a value and none lies inside another.
 
@@ -74,30 +57,102 @@ def check_places(args: bytes, places: Iterable[tuple[str, str]]) -> None:
         fields[steps] = field
     try:
         _fill(args, dict.fromkeys(fields, b"null"))
-    except PointerError as error:
-        field = next(iter(fields.values())) if len(fields) == 1 else "references"
-        raise Invalid(
-            f"{field}: {error}; put null in the args where the value is to go", {"field": field}
-        ) from None
+    except PointerError:
+        raise _misplaced(args, fields) from None
 
 
-def fill_in(args: bytes, values: Iterable[tuple[str, bytes, str]]) -> bytes:
-    """Return `args` with the referenced parts of results in place.
+def _misplaced(args: bytes, fields: Mapping[Steps, str]) -> Invalid:
+    """Return the error for the first place that leads nowhere, or else lies inside another one."""
+    for steps, field in fields.items():
+        try:
+            _fill(args, {steps: b"null"})
+        except PointerError as error:
+            way_out = "put null in the args where the value is to go"
+            return Invalid(f"{field}: {error}; {way_out}", {"field": field})
+    inner, outer = next(
+        (field, fields[steps[:length]])
+        for steps, field in fields.items()
+        for length in range(len(steps))
+        if steps[:length] in fields
+    )
+    return Invalid(f"{inner}: {outer} replaces what it points into", {"field": inner})
+
+
+class Parts:
+    """The parts of results that go into the args of one job, by place.
+
+    Args:
+        max_bytes: of all parts together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.found: dict[str, bytes] = {}
+        self._room = max_bytes
+        self._max_bytes = max_bytes
+
+    def take(self, result: bytes, wanted: Iterable[tuple[str, str]]) -> None:
+        """Take parts of one result.
+
+        Args:
+            result: JSON text.
+            wanted: place and pointer of each part.
+
+        Raises:
+            PointerError: a pointer leads nowhere, or the parts are too long.
+        """
+        places: dict[str, list[str]] = {}
+        for place, pointer in wanted:
+            places.setdefault(pointer, []).append(place)
+        try:
+            looked_up = _look_up(result, {parse_pointer(it, "pointer"): it for it in places})
+        except PointerError as error:
+            named = repr(next(iter(places))) if len(places) == 1 else f"one of {len(places)}"
+            raise PointerError(f"pointer {named}: {error}") from None
+        for pointer, part in looked_up.items():
+            for place in places[pointer]:
+                self._room -= len(part)
+                self.found[place] = part
+        if self._room < 0:
+            raise PointerError(
+                f"the parts of results are too long, the limit is {self._max_bytes} bytes together; "
+                "refer to smaller parts"
+            )
+
+
+def fill_in(args: bytes, parts: Mapping[str, bytes]) -> bytes:
+    """Return `args` with parts of results in place.
 
     Args:
         args: JSON text with a place holder (null) at each place.
-        values: place (pointer into the args), result (JSON text), pointer into the result.
+        parts: place (pointer into the args) → JSON text.
 
     Raises:
-        PointerError: a pointer leads nowhere.
+        PointerError: a place leads nowhere.
     """
-    found: dict[Steps, bytes] = {}
-    for at, result, pointer in values:
-        try:
-            found[parse_pointer(at, "at")] = look_up(result, parse_pointer(pointer, "pointer"))
-        except PointerError as error:
-            raise PointerError(f"pointer {pointer!r}: {error}") from None
-    return _fill(args, found)
+    return _fill(args, {parse_pointer(at, "at"): part for at, part in parts.items()})
+
+
+def _look_up(text: bytes, wanted: Mapping[Steps, str]) -> dict[str, bytes]:
+    """Return the parts of `text` by pointer, descending once for all that share a step."""
+    found: dict[str, bytes] = {}
+    below: dict[str, dict[Steps, str]] = {}
+    for steps, pointer in wanted.items():
+        if steps:
+            below.setdefault(steps[0], {})[steps[1:]] = pointer
+        else:
+            found[pointer] = text
+    container = _take_apart(text, next(iter(below))) if below else []
+    for step, inner in below.items():
+        found |= _look_up(_member(container, step), inner)
+    return found
+
+
+def _member(container: dict[str, msgspec.Raw] | list[msgspec.Raw], step: str) -> bytes:
+    if isinstance(container, list):
+        return bytes(container[_index(step, container)])
+    if step not in container:
+        raise PointerError(f"no member {step!r}; there are {_some(container)}")
+    return bytes(container[step])
 
 
 def _fill(text: bytes, values: dict[Steps, bytes]) -> bytes:

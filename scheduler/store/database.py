@@ -43,6 +43,7 @@ from sqlalchemy.exc import (
     NotSupportedError,
     ProgrammingError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -77,7 +78,14 @@ class DatabaseDown(BrokerQueueError):
     """The database does not work now: locked, full, read-only, damaged.
 
     Of a transaction that was being committed it is unknown whether it was written.
+
+    Attributes:
+        is_busy: only locked, by another process that writes.
     """
+
+    def __init__(self, message: str, *, is_busy: bool = False) -> None:
+        super().__init__(message)
+        self.is_busy = is_busy
 
 
 class Database:
@@ -108,7 +116,7 @@ class Database:
         _configure(engine, WRITER_PRAGMAS, "BEGIN IMMEDIATE")
         return engine
 
-    def reader_engine(self, connections: int = 4) -> AsyncEngine:
+    def reader_engine(self, connections: int) -> AsyncEngine:
         """Return the engine of connections that only read."""
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(self.path)),
@@ -198,10 +206,12 @@ def outages_translated(path: str | None) -> Iterator[None]:
         yield
     except _REFUSALS:
         raise
-    except (DatabaseError, sqlite3.DatabaseError, OSError) as error:
+    except (DatabaseError, PoolTimeout, sqlite3.DatabaseError, OSError) as error:
         original = getattr(error, "orig", None) or error
-        text = f"{type(original).__name__}: {original}"
-        raise DatabaseDown(f"the database {path} cannot be used: {text}") from error
+        code = getattr(original, "sqlite_errorcode", None)
+        is_busy = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        text = f"the database {path} cannot be used: {type(original).__name__}: {original}"
+        raise DatabaseDown(text, is_busy=is_busy) from error
 
 
 def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:

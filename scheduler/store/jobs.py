@@ -18,6 +18,9 @@ from scheduler.store.tables import edge, frontier, graph, job, outcome, progress
 
 T = TypeVar("T")
 
+NO_LIMIT = -1
+"""Rows: all of them."""
+
 _FACT_COLUMNS = (
     job.c.key, job.c.state, job.c.pending, job.c.attempt, job.c.handover, job.c.max_attempts,
     job.c.dispatch, job.c.queue_key, job.c.available_at, job.c.timeout, job.c.backoff, job.c.due_at,
@@ -112,6 +115,34 @@ _EDGES_AFTER = (
 )
 
 
+_CHANGE_HANDED_OUT = (
+    update(queue)
+    .where(queue.c.key == bindparam("of"))
+    .values(handed_out=queue.c.handed_out + bindparam("by"))
+)
+_NEW_OUTCOME = upsert(outcome)
+_WRITE_OUTCOME = _NEW_OUTCOME.on_conflict_do_update(
+    index_elements=[outcome.c.job_key],
+    set_={"result": _NEW_OUTCOME.excluded.result, "error": _NEW_OUTCOME.excluded.error},
+)
+_NEW_PROGRESS = upsert(progress)
+_WRITE_PROGRESS = _NEW_PROGRESS.on_conflict_do_update(
+    index_elements=[progress.c.job_key], set_={"text": _NEW_PROGRESS.excluded.text}
+)
+_FRONTIER_OF = select(frontier.c.parent_key, frontier.c.after_child_key).where(
+    is_one_of(frontier.c.parent_key, "parents")
+)
+_NEW_FRONTIER = upsert(frontier)
+_WRITE_FRONTIER = _NEW_FRONTIER.on_conflict_do_update(
+    index_elements=[frontier.c.parent_key],
+    set_={"after_child_key": _NEW_FRONTIER.excluded.after_child_key},
+)
+_LEAVE_FRONTIER = delete(frontier).where(is_one_of(frontier.c.parent_key, "parents"))
+_LINK_RETRY = (
+    update(job).where(job.c.key == bindparam("of")).values(retried_as_key=bindparam("copy"))
+)
+
+
 def load(connection: Connection, keys: Collection[int]) -> dict[int, LoadedJob]:
     """Return the jobs with these keys."""
     if not keys:
@@ -175,7 +206,9 @@ def write_progress(connection: Connection, texts: Mapping[int, bytes]) -> None:
         execute_many(connection, _WRITE_PROGRESS, rows)
 
 
-def load_edges(connection: Connection, parents: Collection[int], limit: int) -> list[OpenEdge]:
+def load_edges(
+    connection: Connection, parents: Collection[int], limit: int = NO_LIMIT
+) -> list[OpenEdge]:
     """Return the edges to the dependents of `parents`, by parent, then child, `limit` at most."""
     rows = connection.execute(_EDGES, {"parents": key_list(parents), "limit": limit})
     return [OpenEdge(parent, child, Condition(condition)) for parent, child, condition in rows]
@@ -223,12 +256,6 @@ def leave_frontier(connection: Connection, parents: Collection[int]) -> None:
         connection.execute(_LEAVE_FRONTIER, {"parents": key_list(parents)})
 
 
-def results(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:
-    """Return the results of finished jobs by key."""
-    rows = connection.execute(_RESULTS, {"keys": key_list(keys)})
-    return {row.job_key: row.result for row in rows}
-
-
 def link_retry(connection: Connection, copies: Mapping[int, int]) -> None:
     """Link jobs to their copies (key of the job → key of its copy)."""
     if copies:
@@ -240,37 +267,6 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Yield `items` in pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-_CHANGE_HANDED_OUT = (
-    update(queue)
-    .where(queue.c.key == bindparam("of"))
-    .values(handed_out=queue.c.handed_out + bindparam("by"))
-)
-_NEW_OUTCOME = upsert(outcome)
-_WRITE_OUTCOME = _NEW_OUTCOME.on_conflict_do_update(
-    index_elements=[outcome.c.job_key],
-    set_={"result": _NEW_OUTCOME.excluded.result, "error": _NEW_OUTCOME.excluded.error},
-)
-_NEW_PROGRESS = upsert(progress)
-_WRITE_PROGRESS = _NEW_PROGRESS.on_conflict_do_update(
-    index_elements=[progress.c.job_key], set_={"text": _NEW_PROGRESS.excluded.text}
-)
-_FRONTIER_OF = select(frontier.c.parent_key, frontier.c.after_child_key).where(
-    is_one_of(frontier.c.parent_key, "parents")
-)
-_NEW_FRONTIER = upsert(frontier)
-_WRITE_FRONTIER = _NEW_FRONTIER.on_conflict_do_update(
-    index_elements=[frontier.c.parent_key],
-    set_={"after_child_key": _NEW_FRONTIER.excluded.after_child_key},
-)
-_LEAVE_FRONTIER = delete(frontier).where(is_one_of(frontier.c.parent_key, "parents"))
-_RESULTS = select(outcome.c.job_key, outcome.c.result).where(
-    is_one_of(outcome.c.job_key, "keys"), outcome.c.result.is_not(None)
-)
-_LINK_RETRY = (
-    update(job).where(job.c.key == bindparam("of")).values(retried_as_key=bindparam("copy"))
-)
 
 
 def _loaded(row: Any) -> LoadedJob:

@@ -6,14 +6,34 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
 from scheduler.rules.submission import id_text
 from scheduler.store.database import blobs, is_one_of, key_list
 from scheduler.store.jobs import chunks
-from scheduler.store.tables import args, edge, graph, job, outcome, progress, queue
+from scheduler.store.tables import (
+    IN_LINE,
+    TROUBLE,
+    TROUBLE_STATES,
+    args,
+    edge,
+    graph,
+    job,
+    outcome,
+    progress,
+    queue,
+)
 
 MAX_ANSWER_BYTES = 8 << 20
 """Half of what RabbitMQ 4 lets a message have; a page of an answer stops before it."""
@@ -58,6 +78,32 @@ _DEPENDENCIES = (
 )
 _PARENT_KEYS = select(edge.c.child_key, edge.c.parent_key).where(
     is_one_of(edge.c.child_key, "children")
+)
+
+
+_way = select(bindparam("start").label("key"), literal(0).label("steps")).cte("way", recursive=True)
+_first_open = (
+    select(edge.c.parent_key)
+    .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
+    .where(edge.c.child_key == _way.c.key, _parent.c.finished_at.is_(None))
+    .order_by(edge.c.position)
+    .limit(1)
+    .correlate(_way)
+    .scalar_subquery()
+)
+_way = _way.union_all(
+    select(
+        case((job.c.state == State.SKIPPED.value, job.c.cause_key), else_=_first_open),
+        _way.c.steps + 1,
+    )
+    .join_from(_way, job, job.c.key == _way.c.key)
+    .where(
+        job.c.state.in_([State.WAITING.value, State.SKIPPED.value]),
+        _way.c.steps < bindparam("limit"),
+    )
+)
+_END_OF_WAY = (
+    select(_way.c.key).where(_way.c.key.is_not(None)).order_by(_way.c.steps.desc()).limit(1)
 )
 
 
@@ -132,6 +178,8 @@ def list_jobs(
         statement = statement.where(job.c.graph_key == graph_key)
     if request.states:
         statement = statement.where(job.c.state.in_([state.value for state in request.states]))
+        if TROUBLE_STATES.issuperset(request.states):
+            statement = statement.where(TROUBLE)  # says nothing new, but names a partial index
     if request.name is not None:
         statement = statement.where(job.c.name == request.name)
     if request.before is not None:
@@ -192,7 +240,7 @@ def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
     """Return type, channel, jobs in line and jobs handed out of each queue."""
     in_line = (
         select(job.c.queue_key, func.count().label("jobs"))
-        .where(job.c.state == "queued", job.c.dispatch == 0)
+        .where(IN_LINE)
         .group_by(job.c.queue_key)
         .subquery()
     )
@@ -296,10 +344,14 @@ def _id_or_none(identity: bytes | None) -> str | None:
 
 def _size(status: messages.JobStatus) -> int:
     size = 600 + 90 * (status.dependency_count if isinstance(status.dependencies, list) else 0)
-    for text in (status.args, status.result):
-        if isinstance(text, msgspec.Raw):
-            size += len(bytes(text))
-    return size
+    told = (
+        status.args,
+        status.result,
+        status.error and status.error.details,
+        status.progress and status.progress.data,
+    )
+    size += sum(len(bytes(text)) for text in told if isinstance(text, msgspec.Raw))
+    return size + (len(status.error.message) if status.error else 0)
 
 
 def args_of(connection: Connection, key: int) -> bytes:
@@ -353,6 +405,15 @@ def ids_of(connection: Connection, keys: Sequence[int]) -> list[str]:
     return [found[key] for key in keys]
 
 
+def end_of_way(connection: Connection, key: int, limit: int) -> int:
+    """Return the last job on the way to a root cause, after at most `limit` jobs.
+
+    From a waiting job the way leads to its first dependency that has not ended, from a skipped one
+    to the job because of which it was skipped.
+    """
+    return int(connection.execute(_END_OF_WAY, {"start": key, "limit": limit}).scalar_one())
+
+
 def cause_of(connection: Connection, key: int) -> int | None:
     """Return the key of the job because of which this one was skipped."""
     row = connection.execute(select(job.c.cause_key).where(job.c.key == key)).one()
@@ -375,8 +436,7 @@ def place_in_line(connection: Connection, key: int) -> Place:
     ahead = connection.execute(
         select(func.count()).where(
             job.c.queue_key == row.queue_key,
-            job.c.state == "queued",
-            job.c.dispatch == 0,
+            IN_LINE,
             tuple_(-job.c.priority, job.c.key) < tuple_(-row.priority, key),
         )
     ).scalar_one()

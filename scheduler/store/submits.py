@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker_queue.job import Condition
@@ -178,29 +178,53 @@ def count_dependencies(connection: Connection, counts: Mapping[int, tuple[int, i
         )
 
 
+class StoredParts(NamedTuple):
+    """How many parts of a submit are there, and their length in bytes."""
+
+    parts: int
+    bytes: int
+
+
 def store_part(
     connection: Connection, graph_id: bytes, *, number: int, parts: int, body: bytes, now: int
-) -> list[bytes] | None:
-    """Store one part of a large submit; return all bodies in order once all are there."""
+) -> StoredParts:
+    """Store one part of a large submit.
+
+    One that is not as it was sent before, or that counts other parts, begins the submit anew: what
+    was stored of it is forgotten, so parts of two submits never come together.
+    """
+    mine = part.c.graph_id == graph_id
+    before = connection.execute(
+        select(part.c.parts, case((part.c.part == number, part.c.body)).label("body")).where(mine)
+    ).all()
+    if any(row.parts != parts or row.body not in (None, body) for row in before):
+        connection.execute(delete(part).where(mine))
     entry = upsert(part).values(
         graph_id=graph_id, part=number, parts=parts, body=body, received_at=now
     )
     connection.execute(
         entry.on_conflict_do_update(
-            index_elements=[part.c.graph_id, part.c.part],
-            set_={"parts": parts, "body": body, "received_at": now},
+            index_elements=[part.c.graph_id, part.c.part], set_={"received_at": now}
         )
     )
+    counted = connection.execute(
+        select(func.count(), func.sum(func.length(part.c.body))).where(mine)
+    ).one()
+    return StoredParts(*counted)
+
+
+def take_parts(connection: Connection, graph_id: bytes) -> list[bytes]:
+    """Return the bodies of a submit's parts in order, and forget them."""
     mine = part.c.graph_id == graph_id
-    count = connection.execute(
-        select(func.count()).select_from(part).where(mine, part.c.parts == parts)
-    ).scalar_one()
-    if count < parts:
-        return None
     bodies = connection.execute(select(part.c.body).where(mine).order_by(part.c.part))
     found = [bytes(row.body) for row in bodies]
-    connection.execute(delete(part).where(mine))
+    forget_parts_of(connection, graph_id)
     return found
+
+
+def forget_parts_of(connection: Connection, graph_id: bytes) -> None:
+    """Delete the parts of one submit."""
+    connection.execute(delete(part).where(part.c.graph_id == graph_id))
 
 
 def forget_parts(connection: Connection, before: int) -> None:

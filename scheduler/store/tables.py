@@ -6,6 +6,8 @@ apart from the rows that every report touches. Times are milliseconds since the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -35,9 +37,19 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, values: object) -> str:
-    listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]
+def _one_of(column: str, values: Iterable[str]) -> str:
+    listed = ", ".join(f"'{value}'" for value in values)
     return f"{column} IN ({listed})"
+
+
+# Indexes and queries share these very terms: SQLite uses a partial index only where it finds them.
+IN_LINE = text(f"state = '{State.QUEUED}' AND dispatch = {int(Dispatch.NONE)}")
+PUBLISHING = text(f"dispatch = {int(Dispatch.PUBLISHING)}")
+LYING = text(f"state = '{State.CANCELED}' AND dispatch != {int(Dispatch.NONE)}")
+_DUE = text("due_at IS NOT NULL")
+_IN_GRAPH = text("graph_key IS NOT NULL")
+TROUBLE_STATES = frozenset({State.FAILED, State.SKIPPED, State.CANCELED})
+TROUBLE = text(_one_of("state", sorted(TROUBLE_STATES)))
 
 
 Key = BigInteger().with_variant(Integer(), "sqlite")  # SQLite: only INTEGER is the row id itself
@@ -118,10 +130,15 @@ job = Table(
     CheckConstraint(
         f"({_one_of('state', sorted(FINAL_STATES))}) = (finished_at IS NOT NULL)", name="final"
     ),
-    CheckConstraint("state = 'waiting' OR pending = 0 OR finished_at IS NOT NULL", name="pending"),
-    CheckConstraint("dispatch = 0 OR state IN ('queued', 'canceled')", name="dispatched_states"),
-    CheckConstraint("state != 'scheduled' OR due_at IS NOT NULL", name="scheduled"),
-    CheckConstraint("state != 'skipped' OR cause_key IS NOT NULL", name="skipped"),
+    CheckConstraint(
+        f"state = '{State.WAITING}' OR pending = 0 OR finished_at IS NOT NULL", name="pending"
+    ),
+    CheckConstraint(
+        f"dispatch = 0 OR {_one_of('state', (State.QUEUED, State.CANCELED))}",
+        name="dispatched_states",
+    ),
+    CheckConstraint(f"state != '{State.SCHEDULED}' OR due_at IS NOT NULL", name="scheduled"),
+    CheckConstraint(f"state != '{State.SKIPPED}' OR cause_key IS NOT NULL", name="skipped"),
     sqlite_autoincrement=False,
 )
 
@@ -130,40 +147,40 @@ Index(
     job.c.queue_key,
     job.c.priority.desc(),
     job.c.key,
-    sqlite_where=text("state = 'queued' AND dispatch = 0"),
-    postgresql_where=text("state = 'queued' AND dispatch = 0"),
+    sqlite_where=IN_LINE,
+    postgresql_where=IN_LINE,
 )
 Index(
     "ix_job_publishing",
     job.c.key,
-    sqlite_where=text("dispatch = 1"),
-    postgresql_where=text("dispatch = 1"),
+    sqlite_where=PUBLISHING,
+    postgresql_where=PUBLISHING,
 )
 Index(
     "ix_job_canceled_in_queue",
     job.c.queue_key,
-    sqlite_where=text("state = 'canceled' AND dispatch != 0"),
-    postgresql_where=text("state = 'canceled' AND dispatch != 0"),
+    sqlite_where=LYING,
+    postgresql_where=LYING,
 )
 Index(
     "ix_job_due",
     job.c.due_at,
-    sqlite_where=text("due_at IS NOT NULL"),
-    postgresql_where=text("due_at IS NOT NULL"),
+    sqlite_where=_DUE,
+    postgresql_where=_DUE,
 )
 Index(
     "ix_job_graph",
     job.c.graph_key,
     job.c.key,
-    sqlite_where=text("graph_key IS NOT NULL"),
-    postgresql_where=text("graph_key IS NOT NULL"),
+    sqlite_where=_IN_GRAPH,
+    postgresql_where=_IN_GRAPH,
 )
 Index(
     "ix_job_trouble",
     job.c.state,
     job.c.key,
-    sqlite_where=text("state IN ('failed', 'skipped', 'canceled')"),
-    postgresql_where=text("state IN ('failed', 'skipped', 'canceled')"),
+    sqlite_where=TROUBLE,
+    postgresql_where=TROUBLE,
 )
 
 args = Table(
@@ -230,7 +247,7 @@ part = Table(
     Column("graph_id", LargeBinary(16), primary_key=True),
     Column("part", Integer, primary_key=True),
     Column("parts", Integer, nullable=False),
+    Column("received_at", BigInteger, nullable=False),  # before the body, which is not to be read
     Column("body", LargeBinary, nullable=False),
-    Column("received_at", BigInteger, nullable=False),
     comment="Parts of submits that are not complete yet.",
 )

@@ -29,16 +29,19 @@ class Writer:
         with outages_translated(str(database.path)):
             self._engine: Engine = database.writer_engine()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._is_prepared = False
         self.epoch: int | None = None
 
     async def prepare(self) -> None:
-        """Migrate the schema.
+        """Migrate the schema, unless that was done.
 
         Raises:
             ConfigurationError: the database is newer than this program.
             DatabaseDown: it does not work.
         """
-        await self._call(migrate, self._engine)
+        if not self._is_prepared:
+            await self._call(migrate, self._engine)
+            self._is_prepared = True
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns once it is committed.
@@ -77,10 +80,16 @@ class Writer:
 
 
 class Reader:
-    """Runs reading functions beside the writer, on their own connections."""
+    """Runs reading functions beside the writer, on their own connections.
 
-    def __init__(self, database: Database, connections: int = 4) -> None:
+    Args:
+        database: whose.
+        connections: as many functions run at once; others wait for their turn.
+    """
+
+    def __init__(self, database: Database, connections: int) -> None:
         self._engine: AsyncEngine = database.reader_engine(connections)
+        self._room = asyncio.Semaphore(connections)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, from one consistent snapshot.
@@ -89,7 +98,7 @@ class Reader:
             DatabaseDown: it does not work.
         """
         with outages_translated(self._engine.url.database):
-            async with self._engine.connect() as connection:
+            async with self._room, self._engine.connect() as connection:
                 return await connection.run_sync(work)
 
     async def close(self) -> None:

@@ -15,8 +15,9 @@ from broker_queue.cli import main
 from broker_queue.cli.invocation import Invocation
 from broker_queue.errors import NotExist
 from broker_queue.job import GraphId, JobId, State
+from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
 from broker_queue.protocol import messages
-from broker_queue.status import JobPage, JobStatus
+from broker_queue.status import JobEvent, JobPage, JobStatus
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -33,10 +34,6 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def ago_ms(seconds: float) -> int:
-    return round(ago(seconds).timestamp() * 1000)
-
-
 def job(number: int, state: State, **fields: Any) -> JobStatus:
     fields.setdefault("queued", ago(200))
     fields.setdefault("type", "build")
@@ -48,10 +45,13 @@ class FakeQueue:
     """Stands in for `JobQueue`: answers from `jobs`, and records what it was asked."""
 
     jobs: list[JobStatus] = field(default_factory=list)
-    graph_status: messages.GraphStatus | None = None
-    events: list[messages.JobEvent] = field(default_factory=list)
+    graph_status: GraphStatus | None = None
+    events: list[JobEvent] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     error: Exception | None = None
+    """Raised by connecting."""
+    unanswered: Exception | None = None
+    """Raised by what makes jobs."""
 
     async def __aenter__(self) -> FakeQueue:
         if self.error is not None:
@@ -63,10 +63,14 @@ class FakeQueue:
 
     async def enqueue(self, kind: str, args: Any, dependencies: Any, **options: Any) -> JobId:
         self.calls.append(("enqueue", (kind, bytes(args), list(dependencies), options)))
+        if self.unanswered is not None:
+            raise self.unanswered
         return job_id(1)
 
     async def submit(self, graph: Any) -> messages.Submitted:
         self.calls.append(("submit", graph))
+        if self.unanswered is not None:
+            raise self.unanswered
         return messages.Submitted(jobs=len(graph), graph=graph.id)
 
     async def job_statuses(self, jobs: Any, **options: Any) -> list[JobStatus]:
@@ -115,20 +119,20 @@ class FakeQueue:
     async def retry_graph(self, wanted: GraphId) -> dict[JobId, JobId]:
         return await self.retry(*(job.id for job in self.jobs if job.state is State.FAILED))
 
-    async def graph(self, wanted: GraphId) -> messages.GraphStatus:
+    async def graph(self, wanted: GraphId) -> GraphStatus:
         if self.graph_status is None or any(job.id == wanted for job in self.jobs):
             raise NotExist(f"there is no graph {wanted}")
         return self.graph_status
 
-    async def graphs(self, **_options: Any) -> messages.GraphPage:
-        return messages.GraphPage(graphs=[self.graph_status] if self.graph_status else [])
+    async def graphs(self, **_options: Any) -> GraphPage:
+        return GraphPage(graphs=[self.graph_status] if self.graph_status else [])
 
     async def watch(self, *_jobs: JobId, graph: GraphId | None = None) -> Any:
         self.calls.append(("watch", graph))
         for event in self.events:
             yield event
 
-    async def workers(self) -> list[messages.WorkerStatus]:
+    async def workers(self) -> list[WorkerStatus]:
         return []
 
     def _job(self, wanted: JobId) -> JobStatus:

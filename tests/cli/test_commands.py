@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from broker_queue.errors import Conflict, Invalid, NotExist, Unavailable
 from broker_queue.graph import Edge
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, State, parse_job_id
+from broker_queue.overview import GraphStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from tests.cli.conftest import CommandLine, FakeQueue, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent
+from tests.cli.conftest import CommandLine, FakeQueue, ago, graph_id, job, job_id
 
-OPEN_GRAPH = messages.GraphStatus(
+OPEN_GRAPH = GraphStatus(
     id=graph_id(1),
-    queued=ago_ms(1),
+    queued=ago(1),
     name="nightly",
     counts=[messages.TypeCount(type="build", state=State.WAITING, jobs=3)],
 )
@@ -51,8 +54,8 @@ def test_enqueue_passes_everything_on(command_line: CommandLine, queue: FakeQueu
         Edge(job_id(6), Condition.FAILURE),
         Edge(job_id(7), Condition.ANY),
     ]
+    assert parse_job_id(options.pop("id"))
     assert options == {
-        "id": None,
         "name": "n",
         "channel": "eu",
         "priority": 9,
@@ -110,7 +113,7 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     queue.jobs = [job(1, State.FINISHED, raw_result=RawJson(b'{"ok": 1}'))]
     found = command_line("enqueue", "build", "--wait", "-q")
     assert (found.code, found.out) == (0, '{"ok": 1}\n')
-    queue.jobs = [job(1, State.FAILED, error=messages.Error(code="x", message="y"))]
+    queue.jobs = [job(1, State.FAILED, error=Error(code="x", message="y"))]
     found = command_line("enqueue", "build", "--wait")
     assert (found.code, "x: y" in found.out) == (1, True)
     assert found.err == f"Enqueued {job_id(1)}; waiting until it has ended.\n"
@@ -118,6 +121,28 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     assert (found.code, found.out, found.err) == (1, "", "")
     found = command_line("enqueue", "build", "--wait", "--json")
     assert (json.loads(found.out)["jobs"][0]["id"], found.err) == (job_id(1), "")
+
+
+def test_what_was_not_answered_names_the_id_to_repeat_it_with(
+    command_line: CommandLine, queue: FakeQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "graph.yaml"
+    file.write_text("jobs: {a: {type: a}}")
+    queue.unanswered = Unavailable("no answer")
+    for command in (("enqueue", "build"), ("submit", str(file))):
+        found = command_line(*command)
+        assert found.code == 5
+        named = re.search(
+            r"no answer; whether the (job|graph) was stored is unknown: "
+            r"repeat the command with --id (\S+)$",
+            found.err,
+            re.MULTILINE,
+        )
+        assert named
+        told = json.loads(command_line("--json", *command, "--id", named[2]).err)
+        assert told["error"]["details"] == {named[1]: named[2]}
+    first, again = (graph for kind, graph in queue.calls if kind == "submit")
+    assert [job.id for job in first.jobs] == [job.id for job in again.jobs]
 
 
 def test_last_is_what_was_made_last(
@@ -239,7 +264,7 @@ def test_watch_prints_a_line_for_each_change_when_it_is_no_terminal(
     command_line: CommandLine, queue: FakeQueue
 ) -> None:
     queue.events = [
-        messages.JobEvent(job=job_id(1), state=state, at=ago_ms(1), type="build")
+        JobEvent(job=job_id(1), state=state, at=ago(1), type="build")
         for state in (State.WAITING, State.RUNNING, State.FINISHED)
     ]
     found = command_line("watch", job_id(1))
@@ -274,7 +299,7 @@ def test_a_graph_that_has_ended_is_canceled_without_a_question(
     command_line: CommandLine, queue: FakeQueue
 ) -> None:
     counts = [messages.TypeCount(type="build", state=State.FINISHED, jobs=3)]
-    queue.graph_status = structs.replace(OPEN_GRAPH, counts=counts)
+    queue.graph_status = replace(OPEN_GRAPH, counts=counts)
     assert command_line("cancel", "--graph", graph_id(1)).code == 0
 
 

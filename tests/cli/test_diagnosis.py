@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from broker_queue.cli.diagnosis import (
     health,
 )
 from broker_queue.cli.exit_codes import ExitCode
-from broker_queue.protocol.messages import Info, QueueStatus, WorkerStatus
+from broker_queue.overview import Info, WorkerStatus
+from broker_queue.protocol.messages import QueueStatus
 from broker_queue.protocol.names import PROTOCOL_VERSION
 
-NOW = 1_770_000_000_000
+NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 
 def facts(**changes: Any) -> Facts:
@@ -27,7 +29,7 @@ def facts(**changes: Any) -> Facts:
         "address_source": "the default",
         "namespace": "bq",
         "version": "1.0",
-        "now_ms": NOW,
+        "now": NOW,
         "broker": "RabbitMQ 4.0.5",
         "requests_queue": BrokerQueueState(0, 1),
         "info": info(),
@@ -43,7 +45,7 @@ def info(**changes: Any) -> Info:
         "database": "bq.sqlite3",
         "broker": "RabbitMQ 4.0.5",
         "epoch": 1,
-        "since": NOW - 60_000,
+        "since": NOW - timedelta(seconds=60),
         "jobs": {},
         "queues": [queue(consumers=1)],
     }
@@ -73,8 +75,8 @@ def worker(**changes: Any) -> WorkerStatus:
         "host": "h",
         "pid": 1,
         "software": "s",
-        "since": NOW - 60_000,
-        "seen": NOW - 1_000,
+        "since": NOW - timedelta(seconds=60),
+        "seen": NOW - timedelta(seconds=1),
     }
     return WorkerStatus(**(known | changes))
 
@@ -135,7 +137,7 @@ def test_parked_messages_and_another_protocol_are_problems() -> None:
 
 
 def test_workers_that_died_and_other_versions_are_notes_only() -> None:
-    died = worker(worker="w2", types=["lint"], seen=NOW - 20_000)
+    died = worker(worker="w2", types=["lint"], seen=NOW - timedelta(seconds=20))
     queues = [queue(consumers=1), queue(type="lint", in_line=0, handed_out=0, messages=0)]
     findings = diagnose(facts(info=info(version="2.0", queues=queues), workers=[worker(), died]))
     notes = [finding.text for finding in findings if finding.verdict is Verdict.NOTE]

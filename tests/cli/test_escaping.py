@@ -6,7 +6,6 @@ import io
 from typing import Any
 
 import pytest
-from msgspec import Raw
 from rich.console import Console
 
 from broker_queue.cli import drawing
@@ -18,10 +17,11 @@ from broker_queue.cli.tables import TableOutput, nodes_of
 from broker_queue.cli.tally import Tally
 from broker_queue.errors import Invalid
 from broker_queue.job import State
+from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from broker_queue.status import JobPage
-from tests.cli.conftest import NOW, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent, JobPage, Progress
+from tests.cli.conftest import NOW, ago, graph_id, job, job_id
 
 EVIL = "\x1b[2J\x07\r\x9b31m\u202e evil"
 SHOWN = "\\x1b[2J\\x07\\r\\x9b31m\\u202e evil"
@@ -34,29 +34,31 @@ JOB = job(
     name=LINES,
     channel=EVIL,
     worker=EVIL,
-    error=messages.Error(
-        code=EVIL, message=LINES, details=Raw(b'{"traceback": "  File \\"\\u001b\\", line 1\\n"}')
+    error=Error(
+        code=EVIL,
+        message=LINES,
+        raw_details=RawJson(b'{"traceback": "  File \\"\\u001b\\", line 1\\n"}'),
     ),
     raw_result=RawJson('{"\x9b31m": "\u202e"}'.encode()),
 )
-RUNNING = job(2, State.RUNNING, name=EVIL, progress=messages.Progress(fraction=0.5, message=LINES))
-WORKER = messages.WorkerStatus(
+RUNNING = job(2, State.RUNNING, name=EVIL, progress=Progress(fraction=0.5, message=LINES))
+WORKER = WorkerStatus(
     worker=EVIL, types=[EVIL], channels=[EVIL], concurrency=1, running=0, host=EVIL, pid=1,
-    software=EVIL, since=1, seen=1,
+    software=EVIL, since=NOW, seen=NOW,
 )  # fmt: skip
-GRAPH = messages.GraphStatus(
+GRAPH = GraphStatus(
     id=graph_id(1),
-    queued=ago_ms(1),
+    queued=ago(1),
     name=LINES,
     counts=[messages.TypeCount(type=EVIL, state=State.FAILED, jobs=1)],
 )
-EVENT = messages.JobEvent(
+EVENT = JobEvent(
     job=job_id(1),
     state=State.FAILED,
-    at=ago_ms(1),
+    at=ago(1),
     type=EVIL,
     name=LINES,
-    error=messages.Error(code=EVIL, message=LINES),
+    error=Error(code=EVIL, message=LINES),
 )
 EXPLANATION = messages.Explanation(
     job=job_id(1),
@@ -85,7 +87,7 @@ def board(output: TableOutput) -> None:
         lambda output: output.listed(JobPage([JOB, RUNNING])),
         lambda output: output.explained(EXPLANATION, None),
         lambda output: output.retried([RetriedPair(job_id(1), JOB, is_new=True)]),
-        lambda output: output.graphs(messages.GraphPage(graphs=[GRAPH])),
+        lambda output: output.graphs(GraphPage([GRAPH])),
         lambda output: output.graph(GRAPH, [JOB, RUNNING], fold=True),
         lambda output: output.graph_ended(GRAPH, [JOB]),
         lambda output: output.planned([NEW]),
@@ -112,7 +114,7 @@ def test_no_screen_shows_a_control_character(show: Any) -> None:
 def test_bars_show_no_control_character() -> None:
     tally = Tally(EVIL)
     tally.add(EVENT)
-    tally.add(messages.JobEvent(job=job_id(2), state=State.RUNNING, at=1, type="t", name=LINES))
+    tally.add(JobEvent(job=job_id(2), state=State.RUNNING, at=ago(1), type="t", name=LINES))
     out = io.StringIO()
     Console(file=out, width=300).print(snapshot_page(tally.snapshot(), 300, NOW))
     assert out.getvalue().count(SHOWN[:10]) == 3

@@ -102,6 +102,13 @@ def test_a_file_without_id_is_a_new_graph_each_time() -> None:
     assert read(NIGHTLY).jobs[0].id != read(NIGHTLY).jobs[0].id
 
 
+def test_a_file_without_id_can_be_repeated_with_the_id_that_was_made_for_it() -> None:
+    first = read(NIGHTLY)
+    assert msgspec.json.encode(read(NIGHTLY, graph_id=first.id).jobs) == msgspec.json.encode(
+        first.jobs
+    )
+
+
 def test_a_file_with_an_id_is_the_same_graph_each_time() -> None:
     wanted = "01990000-0000-7000-8000-000000000001"
     first, second = read(NIGHTLY, graph_id=wanted), read(f"id: {wanted}\n{NIGHTLY}")

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from broker_queue.cli.diagnosis import Finding, Verdict
-from broker_queue.cli.output import JsonOutput, Output, QuietOutput, RetriedPair, plain
+from broker_queue.cli.output import JsonOutput, Output, QuietOutput, RetriedPair
 from broker_queue.cli.tables import TableOutput
 from broker_queue.errors import NotExist
+from broker_queue.graph import new_job
 from broker_queue.job import State
+from broker_queue.overview import GraphStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from broker_queue.status import JobPage
-from tests.cli.conftest import ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent, JobPage, Progress
+from tests.cli.conftest import ago, graph_id, job, job_id
 
 BIG = RawJson(b'{"number": 123456789012345678901234567890, "half": 0.50}')
 
@@ -68,15 +70,31 @@ def test_a_job_has_all_its_fields_and_times_as_text(as_json: Streams) -> None:
     ]
 
 
-def test_messages_of_the_wire_have_all_their_fields_and_times_as_text() -> None:
-    status = messages.GraphStatus(id=graph_id(1), queued=ago_ms(1))
-    assert plain(status) == {
+def test_a_graph_has_all_its_fields_and_times_as_text(as_json: Streams) -> None:
+    as_json.output.graph(GraphStatus(id=graph_id(1), queued=ago(1)), [], fold=True)
+    assert as_json.json() == {
         "id": graph_id(1),
         "queued": "2026-03-04T11:59:59.000Z",
         "name": None,
         "counts": [],
         "finished": None,
+        "jobs": [],
     }
+
+
+def test_what_a_worker_said_goes_out_byte_for_byte(as_json: Streams) -> None:
+    error = Error(code="x", message="y", raw_details=BIG)
+    as_json.output.statuses([job(1, State.FAILED, error=error, progress=Progress(raw_data=BIG))])
+    text = as_json.out.getvalue()
+    assert f'"error":{{"code":"x","message":"y","details":{BIG.decode()}}}' in text
+    assert f'"progress":{{"fraction":null,"message":null,"data":{BIG.decode()}}}' in text
+
+
+def test_a_planned_job_has_its_time_as_text(as_json: Streams) -> None:
+    planned = new_job("build", available_at=ago(1))
+    as_json.output.planned([planned, new_job(None)])
+    times = [item["available_at"] for item in as_json.json()["jobs"]]
+    assert times == ["2026-03-04T11:59:59.000Z", None]
 
 
 def test_a_list_names_the_next_page(as_json: Streams) -> None:
@@ -100,7 +118,7 @@ def test_what_was_asked_for_and_is_not_there_is_null(as_json: Streams) -> None:
 def test_events_are_one_document_a_line(as_json: Streams) -> None:
     with as_json.output.board() as board:
         for state in (State.QUEUED, State.FINISHED):
-            board.tell(messages.JobEvent(job=job_id(1), state=state, at=ago_ms(1)))
+            board.tell(JobEvent(job=job_id(1), state=state, at=ago(1)))
     lines = [json.loads(line) for line in as_json.out.getvalue().splitlines()]
     assert [line["state"] for line in lines] == ["queued", "finished"]
     assert lines[0]["at"] == "2026-03-04T11:59:59.000Z"

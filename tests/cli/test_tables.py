@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from msgspec import Raw
 from rich.console import Console
 
 from broker_queue.cli.diagnosis import Finding, Verdict
@@ -15,10 +14,11 @@ from broker_queue.cli.live import event_line, snapshot_page
 from broker_queue.cli.tables import TableOutput, make_console
 from broker_queue.cli.tally import Tally
 from broker_queue.job import State
+from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from broker_queue.status import JobPage
-from tests.cli.conftest import NOW, ago, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent, JobPage, Progress
+from tests.cli.conftest import NOW, ago, graph_id, job, job_id
 
 FETCH = job(
     1,
@@ -41,7 +41,7 @@ BUILD = job(
     attempt=2,
     max_attempts=3,
     worker="w1",
-    progress=messages.Progress(fraction=0.5, message="compiling"),
+    progress=Progress(fraction=0.5, message="compiling"),
     dependencies=[messages.DependencyStatus(job=job_id(1), state=State.FINISHED)],
     dependency_count=1,
 )
@@ -63,7 +63,7 @@ LINT = job(
     type="lint",
     started=ago(10),
     finished=ago(9.5),
-    error=messages.Error(code="ValueError", message="bad style\nin line 2"),
+    error=Error(code="ValueError", message="bad style\nin line 2"),
 )
 
 
@@ -131,10 +131,10 @@ def test_a_failed_job_names_the_line_of_its_own_code(screen: Screen) -> None:
         '    await call\n    ^^^^^^^^^^\n  File "/srv/jobs.py", line 7, in build\n    return 1 / 0\n'
         "           ~~^~~\nZeroDivisionError: division by zero\n"
     )
-    error = messages.Error(
+    error = Error(
         code="ZeroDivisionError",
         message="division by zero",
-        details=Raw(json.dumps({"traceback": raised}).encode()),
+        raw_details=RawJson(json.dumps({"traceback": raised}).encode()),
     )
     screen.output.statuses([job(4, State.FAILED, error=error)])
     assert screen.lines()[-3:] == [
@@ -146,7 +146,7 @@ def test_a_failed_job_names_the_line_of_its_own_code(screen: Screen) -> None:
 
 def test_a_canceled_job_tells_the_reason(screen: Screen) -> None:
     screen.output.statuses(
-        [job(1, State.CANCELED, error=messages.Error(code="canceled", message="not needed"))]
+        [job(1, State.CANCELED, error=Error(code="canceled", message="not needed"))]
     )
     assert screen.lines()[-1] == "  reason  not needed"
 
@@ -194,18 +194,16 @@ def test_an_empty_list_says_so_on_standard_error(screen: Screen) -> None:
     assert (screen.out.getvalue(), screen.err.getvalue()) == ("", "No jobs.\n")
 
 
-def graph_status(**fields: Any) -> messages.GraphStatus:
+def graph_status(**fields: Any) -> GraphStatus:
     counts = [
         messages.TypeCount(type="build", state=State.FINISHED, jobs=99),
         messages.TypeCount(type="build", state=State.FAILED, jobs=1),
     ]
-    return messages.GraphStatus(
-        id=graph_id(1), queued=ago_ms(200), counts=counts, name="nightly", **fields
-    )
+    return GraphStatus(id=graph_id(1), queued=ago(200), counts=counts, name="nightly", **fields)
 
 
 def test_a_graph_is_drawn_with_states_and_times(screen: Screen) -> None:
-    screen.output.graph(graph_status(finished=ago_ms(80)), [FETCH, BUILD, NOTIFY], fold=True)
+    screen.output.graph(graph_status(finished=ago(80)), [FETCH, BUILD, NOTIFY], fold=True)
     assert screen.lines() == [
         f"nightly  {graph_id(1)}  queued 3 min ago, took 2 min",
         "99 finished, 1 failed",
@@ -254,7 +252,7 @@ def test_a_graph_is_drawn_with_states_and_times(screen: Screen) -> None:
 )
 def test_graphs_are_listed_with_what_counts(width: int, lines: list[str], note: str) -> None:
     screen = Screen(width)
-    screen.output.graphs(messages.GraphPage(graphs=[graph_status(finished=ago_ms(80))]))
+    screen.output.graphs(GraphPage(graphs=[graph_status(finished=ago(80))]))
     assert (screen.lines(), screen.err.getvalue()) == (lines, note)
 
 
@@ -265,7 +263,7 @@ def test_a_job_that_was_stopped_ran_no_shorter_than_its_time(screen: Screen) -> 
         started=ago(10),
         finished=ago(9.043),
         timeout=1.0,
-        error=messages.Error(code="timeout", message="ran longer than its 1 s"),
+        error=Error(code="timeout", message="ran longer than its 1 s"),
     )
     screen.output.statuses([stopped])
     assert "ran 1.0 s" in screen.out.getvalue()
@@ -311,7 +309,7 @@ def test_findings_have_advice_below(screen: Screen) -> None:
 def test_workers_are_listed(screen: Screen) -> None:
     screen.output.workers(
         [
-            messages.WorkerStatus(
+            WorkerStatus(
                 worker="w1",
                 types=["build", "lint"],
                 channels=[""],
@@ -320,8 +318,8 @@ def test_workers_are_listed(screen: Screen) -> None:
                 host="h",
                 pid=7,
                 software="s",
-                since=ago_ms(60),
-                seen=ago_ms(2),
+                since=ago(60),
+                seen=ago(2),
             )
         ]
     )
@@ -331,16 +329,16 @@ def test_workers_are_listed(screen: Screen) -> None:
     ]
 
 
-def event(number: int, state: State, **fields: Any) -> messages.JobEvent:
+def event(number: int, state: State, **fields: Any) -> JobEvent:
     fields.setdefault("type", "build")
-    return messages.JobEvent(job=job_id(number), state=state, at=ago_ms(30), **fields)
+    return JobEvent(job=job_id(number), state=state, at=ago(30), **fields)
 
 
 def test_bars_show_every_type_and_what_runs() -> None:
     tally = Tally("nightly")
     for number in range(10):
         tally.add(event(number, State.FINISHED if number < 5 else State.QUEUED))
-    progress = messages.Progress(fraction=0.5, message="compiling")
+    progress = Progress(fraction=0.5, message="compiling")
     tally.add(event(20, State.RUNNING, type="lint", name="style", progress=progress))
     tally.add(event(21, State.FAILED, type=None))
     out = io.StringIO()
@@ -355,7 +353,7 @@ def test_bars_show_every_type_and_what_runs() -> None:
 
 
 def test_an_event_is_one_line(screen: Screen) -> None:
-    error = messages.Error(code="ValueError", message="bad\nstyle")
+    error = Error(code="ValueError", message="bad\nstyle")
     assert event_line(event(1, State.FAILED, name="lint", error=error), NOW).plain == (
         f"11:59:30  ✗ failed     lint              {job_id(1)}  ValueError: bad"
     )

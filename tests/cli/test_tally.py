@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from broker_queue.cli.tally import MAX_RUNNING, Tally
-from broker_queue.job import State
-from broker_queue.protocol.messages import JobEvent, Progress
+from broker_queue.job import JobId, State
+from broker_queue.status import JobEvent, Progress
 
 
-def event(job: str, state: State, at: int = 0, **fields: object) -> JobEvent:
-    return JobEvent(job=job, state=state, at=at, type="t", **fields)  # type: ignore[arg-type]
+def event(job: str, state: State, second: int = 0, **fields: Any) -> JobEvent:
+    at = datetime.fromtimestamp(second, UTC)
+    return JobEvent(job=JobId(job), state=state, at=at, type="t", **fields)
 
 
 def test_a_job_counts_once_in_its_newest_state() -> None:
@@ -22,11 +26,11 @@ def test_a_job_counts_once_in_its_newest_state() -> None:
 
 def test_running_jobs_keep_their_start_and_their_last_progress() -> None:
     tally = Tally("x")
-    tally.add(event("a", State.RUNNING, 1000, progress=Progress(fraction=0.5, message="half")))
-    tally.add(event("a", State.RUNNING, 2000))
+    tally.add(event("a", State.RUNNING, 1, progress=Progress(fraction=0.5, message="half")))
+    tally.add(event("a", State.RUNNING, 2))
     (running,) = tally.snapshot().running
     assert (running.since.timestamp(), running.fraction, running.message) == (1, 0.5, "half")
-    tally.add(event("a", State.FINISHED, 3000))
+    tally.add(event("a", State.FINISHED, 3))
     assert tally.snapshot().running == ()
 
 

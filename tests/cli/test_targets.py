@@ -11,8 +11,8 @@ from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_graph, find_job, find_jobs, find_targets
 from broker_queue.errors import Conflict, Invalid, NotExist
 from broker_queue.job import State
-from broker_queue.protocol import messages
-from tests.cli.conftest import FakeQueue, graph_id, job, job_id
+from broker_queue.overview import GraphStatus
+from tests.cli.conftest import NOW, FakeQueue, graph_id, job, job_id
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_of_a_job_that_was_retried_its_newest_copy_is_meant(run: Invocatio
 
 async def test_one_id_alone_may_be_a_graphs(run: Invocation, asked: Any) -> None:
     assert await find_targets(run, asked, [job_id(1)], None) == Targets(jobs=(job_id(1),))
-    asked.graph_status = messages.GraphStatus(id=graph_id(1), queued=1)
+    asked.graph_status = GraphStatus(id=graph_id(1), queued=NOW)
     assert await find_targets(run, asked, [graph_id(1)], None) == Targets(graph=graph_id(1))
 
 

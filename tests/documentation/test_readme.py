@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from broker_queue.cli.app import make_app
 from broker_queue.cli.graph_file import read_graph
 from broker_queue.client import JobQueue
 from tests.support.waiting import PATIENCE
@@ -79,3 +80,34 @@ def test_every_link_inside_the_project_leads_somewhere() -> None:
     for path in DOCS:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_every_link_inside_a_page_leads_to_a_heading() -> None:
+    for path in DOCS:
+        text = path.read_text()
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = [
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+        ]
+        for link in re.findall(r"\]\(#([^)]+)\)", text):
+            assert link in anchors, f"{path.name}: {link}"
+
+
+def test_every_variable_of_the_environment_is_in_the_docs() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    sources = [*(ROOT / "broker_queue").rglob("*.py"), *(ROOT / "scheduler").rglob("*.py")]
+    named = {
+        name
+        for path in sources
+        for name in re.findall(r"\bBROKER_QUEUE_[A-Z]+\b", path.read_text())
+        if f"_{name}" not in path.read_text()  # the shell's, for completion
+    }
+    assert {"BROKER_QUEUE_TIMEOUT", "BROKER_QUEUE_URL"} <= named
+    assert [name for name in named if f"`{name}`" not in page] == []
+
+
+def test_every_command_is_in_the_docs() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    names = [info.name for info in make_app().registered_commands]
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}" not in page] == []

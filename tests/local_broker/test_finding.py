@@ -10,9 +10,10 @@ from threading import Event, Thread
 
 import pytest
 
+from broker_queue.address import URL_VARIABLE
 from broker_queue.errors import Unavailable
 from broker_queue.local_broker import container, debian, finding
-from broker_queue.local_broker.finding import URL_VARIABLE, Broker, NoBroker, find_broker
+from broker_queue.local_broker.finding import Broker, NoBroker, find_broker
 from broker_queue.local_broker.node import PrivateNode
 from tests.support.waiting import PATIENCE
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, State, Verdict
 from scheduler.rules import edges, lifecycle
 from scheduler.rules.backoff import Backoff
-from scheduler.rules.edges import Edge
+from scheduler.rules.edges import Standing
 from scheduler.rules.inheritance import inherit
-from scheduler.rules.lifecycle import Dispatch, Event, JobFacts, Verdict
+from scheduler.rules.lifecycle import Dispatch, Event, JobFacts
 from tests.model.history import Seen, Spec
 
 BACKOFF = Backoff(initial=1_000, factor=2.0, maximum=1 << 40, jitter=0.0)
@@ -75,9 +75,9 @@ class PureEngine:
             return False
         self._link(parent, job, condition)
         standing = edges.judge(condition, self.jobs[parent].state)
-        if standing is Edge.BROKEN:
+        if standing is Standing.BROKEN:
             self._apply(job, lifecycle.Block(parent))
-        elif standing is Edge.OPEN:
+        elif standing is Standing.OPEN:
             self._apply(job, lifecycle.Hold(1))
         self._settle()
         return True
@@ -180,6 +180,8 @@ class PureEngine:
                     continue
                 standing = edges.judge(self.parents[child][parent], self.jobs[parent].state)
                 event = (
-                    lifecycle.Satisfy(1) if standing is Edge.SATISFIED else lifecycle.Block(parent)
+                    lifecycle.Satisfy(1)
+                    if standing is Standing.SATISFIED
+                    else lifecycle.Block(parent)
                 )
                 self._apply(child, event)

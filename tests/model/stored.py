@@ -24,6 +24,7 @@ from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import ReplyAddress, Transaction
 from scheduler.rules import lifecycle
 from scheduler.rules.submission import Limits, id_bytes, id_text
+from scheduler.store.dispatch import Room
 from scheduler.store.tables import job
 from scheduler.tokens import Token
 from tests.model.history import Seen, Spec
@@ -146,5 +147,5 @@ class StoredEngine:
     def _run(self, connection: Connection, work: Callable[[Transaction], T]) -> tuple[T, bool]:
         transaction = Transaction(connection, self.now, lambda: 0.0, self._limits)
         result = work(transaction)
-        handout.hand_out(transaction, window=1 << 20, room=1 << 20)
+        handout.hand_out(transaction, window=1 << 20, room=Room(1 << 20, 1 << 40))
         return result, transaction.effects.more

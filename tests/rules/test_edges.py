@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker_queue.errors import Invalid
 from broker_queue.job import FINAL_STATES, Condition, State
-from scheduler.rules.edges import SATISFIED_BY, Edge, combine, find_cycle, judge, weigh
+from scheduler.rules.edges import SATISFIED_BY, Standing, combine, find_cycle, judge, weigh
 
 
 def test_every_condition_is_in_the_table_and_accepts_final_states_only() -> None:
@@ -24,15 +24,15 @@ def test_every_condition_is_in_the_table_and_accepts_final_states_only() -> None
 def test_an_edge_is_open_until_its_dependency_ends(condition: Condition, state: State) -> None:
     standing = judge(condition, state)
     if state not in FINAL_STATES:
-        assert standing is Edge.OPEN
+        assert standing is Standing.OPEN
     else:
         accepted = state in SATISFIED_BY[condition]
-        assert standing is (Edge.SATISFIED if accepted else Edge.BROKEN)
+        assert standing is (Standing.SATISFIED if accepted else Standing.BROKEN)
 
 
 def test_failure_accepts_neither_skipped_nor_canceled() -> None:
-    assert judge(Condition.FAILURE, State.SKIPPED) is Edge.BROKEN
-    assert judge(Condition.FAILURE, State.CANCELED) is Edge.BROKEN
+    assert judge(Condition.FAILURE, State.SKIPPED) is Standing.BROKEN
+    assert judge(Condition.FAILURE, State.CANCELED) is Standing.BROKEN
 
 
 def test_weighing_counts_open_edges_and_names_the_first_broken_one() -> None:

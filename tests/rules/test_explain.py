@@ -70,3 +70,18 @@ def test_a_job_that_is_tried_again_says_why_and_when() -> None:
     )
     found = explain([Step(status=known, due_at=90_000)], now=0)
     assert "attempt 1 of 3 (E: no route); the next attempt is in 1.5 min" in found.summary
+
+
+def test_a_running_job_whose_worker_is_silent_says_so_and_that_nobody_else_would_take_it() -> None:
+    running = status(State.RUNNING, worker="w9", started=0)
+    heard = explain([Step(status=running)], now=1_000)
+    assert heard.reasons[0].kind == "running"
+    assert "w9 for 1.0 s" in heard.summary
+    queue = QueueFacts(name="bq.jobs.build", consumers=1, messages=1)
+    silent = explain([Step(status=running, queue=queue, is_worker_silent=True)], now=1_000)
+    assert silent.reasons[0].kind == "running"
+    assert silent.summary.endswith("that worker has not been heard of lately")
+    alone = QueueFacts(name="bq.jobs.build", consumers=0, messages=1)
+    found = explain([Step(status=running, queue=alone, is_worker_silent=True)], now=1_000)
+    assert found.reasons[0].kind == "no_worker"
+    assert "no worker consumes queue bq.jobs.build; start a worker" in found.summary

@@ -8,11 +8,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from broker_queue.job import FINAL_STATES, State
+from broker_queue.job import FINAL_STATES, State, Verdict
 from scheduler.rules import lifecycle
 from scheduler.rules.backoff import Backoff, delay_before_retry
 from scheduler.rules.edges import Weighed
-from scheduler.rules.lifecycle import TRANSITIONS, Dispatch, Event, JobFacts, Verdict, decide
+from scheduler.rules.lifecycle import TRANSITIONS, Dispatch, Event, JobFacts, decide
 
 NOW = 1_000_000
 
@@ -120,6 +120,15 @@ def test_a_started_job_has_a_deadline_if_it_has_a_timeout() -> None:
     assert free.due_at is None
 
 
+def test_a_worker_that_says_started_twice_gets_no_more_time_but_another_one_does() -> None:
+    running = decide(job(State.QUEUED, timeout=3_000), lifecycle.Start(1, "w"), NOW)
+    assert isinstance(running, JobFacts)
+    assert decide(running, lifecycle.Start(1, "w"), NOW + 2_000) == running
+    other = decide(running, lifecycle.Start(1, "other"), NOW + 2_000)
+    assert isinstance(other, JobFacts)
+    assert other.due_at == NOW + 5_000 + lifecycle.TIMEOUT_GRACE
+
+
 def test_a_milestone_finishes_when_its_dependencies_do() -> None:
     after = decide(job(State.WAITING, queue_key=None), lifecycle.Satisfy(1), NOW)
     assert isinstance(after, JobFacts)
@@ -183,4 +192,5 @@ def test_back_off_grows_to_its_maximum_and_jitter_only_shortens_it() -> None:
     ]
     assert delay_before_retry(rule, 3, 1.0) == 200
     assert delay_before_retry(Backoff(factor=100.0), 10_000, 0.0) == 3_600_000
+    assert delay_before_retry(Backoff(initial=0, factor=100.0), 10_000, 0.0) == 0
     assert delay_before_retry(None, 1, 0.0) == 1_000

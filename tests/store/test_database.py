@@ -8,10 +8,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, select, text
-from sqlalchemy.exc import OperationalError
 
 from broker_queue.errors import ConfigurationError
-from scheduler.store.database import Database, is_one_of, key_list, migrate
+from scheduler.store.database import Database, DatabaseDown, is_one_of, key_list, migrate
 from scheduler.store.tables import metadata, queue
 from scheduler.store.writer import Reader, Writer
 
@@ -62,7 +61,7 @@ def test_a_location_that_cannot_work_is_refused(location: str) -> None:
 
 async def test_a_reader_sees_commits_and_cannot_write(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "new.sqlite3"))
-    writer, reader = Writer(database), Reader(database)
+    writer, reader = Writer(database), Reader(database, 1)
     await writer.prepare()
 
     def add(connection: Connection) -> None:
@@ -70,7 +69,7 @@ async def test_a_reader_sees_commits_and_cannot_write(tmp_path: Path) -> None:
 
     await writer.unfenced_transaction(add)
     assert await reader.read(lambda c: c.execute(select(queue.c.type)).scalar_one()) == "a"
-    with pytest.raises(OperationalError, match="readonly"):
+    with pytest.raises(DatabaseDown, match="readonly"):
         await reader.read(add)
     await reader.close()
     await writer.close()

@@ -6,11 +6,15 @@ differs from its source. A part stands between ``<!-- generated: name -->`` and 
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import json
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,8 +23,9 @@ from pydantic_core import PydanticUndefined
 
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
-from broker_queue.job import Condition, State
+from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import messages, reports
+from broker_queue.protocol.job_headers import JobHeaders
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
@@ -91,17 +96,18 @@ def error_table() -> str:
 def request_models() -> str:
     """Bodies of all requests and their answers."""
     parts = []
-    for operation, (request, answer) in messages.REQUESTS.items():
-        parts += [f"#### `{operation}`", "", _sentences(request.__doc__), ""]
-        parts += [_field_table(request), "", f"Answered `ok` with `{answer.__name__}`.", ""]
+    for name, operation in messages.REQUESTS.items():
+        parts += [f"#### `{name}`", "", _sentences(operation.request.__doc__), ""]
+        parts += [_field_table(operation.request), ""]
+        parts += [f"Answered `ok` with `{operation.answer.__name__}`.", ""]
     return "\n".join(parts).rstrip()
 
 
 def answer_models() -> str:
     """Bodies of answers, and what they are made of."""
     seen: dict[str, type] = {}
-    for _, answer in messages.REQUESTS.values():
-        seen.setdefault(answer.__name__, answer)
+    for operation in messages.REQUESTS.values():
+        seen.setdefault(operation.answer.__name__, operation.answer)
     more = (
         messages.JobStatus, messages.DependencyStatus, messages.Error, messages.Progress,
         messages.Reason, messages.TypeCount, messages.RetriedJob, messages.WorkerStatus,
@@ -140,6 +146,17 @@ def event_models() -> str:
     return _models([messages.JobEvent, messages.CancelControl])
 
 
+def job_headers() -> str:
+    """Headers of a job's message."""
+    return _field_table(JobHeaders).replace("| field |", "| header |")
+
+
+def failure_codes() -> str:
+    """Codes that the scheduler and the worker write themselves."""
+    rows = [f"| `{code}` | {meaning} |" for code, meaning in _member_docs(FailureCode).items()]
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows])
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -157,15 +174,20 @@ PARTS: dict[str, Callable[[], str]] = {
     "submit-parts": part_models,
     "reports": report_models,
     "events": event_models,
+    "job-headers": job_headers,
+    "failure-codes": failure_codes,
     "exit-codes": exit_codes,
 }
 
 
 def schemas() -> str:
     """JSON Schemas (2020-12) of every body."""
-    models: list[Any] = [model for pair in messages.REQUESTS.values() for model in pair]
+    models: list[Any] = []
+    for operation in messages.REQUESTS.values():
+        models += [operation.request, operation.answer]
     models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
     models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
+    models.append(JobHeaders)
     _, components = msgspec.json.schema_components(
         models, ref_template="#/$defs/{name}", schema_hook=_schema_of_raw
     )
@@ -174,7 +196,9 @@ def schemas() -> str:
         "$id": "urn:broker-queue:protocol:1",
         "$defs": dict(sorted(components.items())),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    # In JSON Schema "$" is the end of the text; the look-ahead, for Python's "$", others do not know.
+    return text.replace("(?!\\\\n)", "")
 
 
 def generate() -> dict[Path, str]:
@@ -208,6 +232,17 @@ def main(arguments: list[str]) -> int:
         print(f"{differing} generated files differ from their sources; run: make fix")  # noqa: T201
         return 1
     return 0
+
+
+def _member_docs(kind: type[StrEnum]) -> dict[str, str]:
+    """The docstring under each member of an enum, which Python itself does not keep."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for member, text in pairwise(definition.body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            found[ast.literal_eval(member.value)] = ast.literal_eval(text.value)
+    return found
 
 
 def _models(models: list[type]) -> str:
@@ -268,6 +303,9 @@ def _schema_text(schema: dict[str, Any]) -> str:
 
 def _bounds(schema: dict[str, Any], what: str) -> str:
     low, high = schema.get(f"min{what}"), schema.get(f"max{what}")
+    above = schema.get(f"exclusiveMin{what}")
+    if above is not None:
+        return f", more than {above} to {high}"
     if low is None and high is None:
         return ""
     unit = {"Items": " items", "Length": " characters", "imum": ""}[what]

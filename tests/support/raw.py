@@ -11,8 +11,7 @@ from uuid import uuid4
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
-from broker_queue.protocol.names import REPLY_TO_DIRECT, Names
-from broker_queue.requests import REPORTS_KEY, REQUESTS_KEY
+from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
 from tests.support.waiting import PATIENCE
 
 
@@ -46,10 +45,12 @@ class RawClient:
         type: str | None = None,  # noqa: A002  # the property's name
         correlation_id: str | None = None,
         reply_to: str | None = None,
+        message_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> None:
         """Publish one message, confirmed."""
         message = Outgoing(
+            message_id=message_id,
             exchange=exchange,
             routing_key=routing_key,
             body=body,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,7 @@ async def test_a_job_that_its_worker_rejects_fails(queue: JobQueue, raw: RawClie
 async def test_a_delayed_job_is_available_when_its_time_has_come(
     queue: JobQueue, raw: RawClient
 ) -> None:
-    moment = datetime.fromtimestamp((await queue.info()).since / 1000, UTC)
+    moment = (await queue.info()).since
     past = await queue.enqueue("past", available_at=moment)
     soon = await queue.enqueue("soon", delay=0.2)
     after = await queue.enqueue(None, dependencies=[soon])

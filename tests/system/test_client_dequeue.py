@@ -20,7 +20,9 @@ from broker_queue import (
 )
 from broker_queue.amqp.channel import Outgoing
 from broker_queue.graph import new_job_id
+from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import Names
+from tests.support.job_messages import WRONG_HEADERS
 from tests.support.proxy import Proxy
 from tests.support.waiting import PATIENCE, SHORT_TIMEOUT, until
 
@@ -324,10 +326,19 @@ async def test_a_message_that_is_no_job_stops_nobody(
     await queue.enqueue("build")
     await queue.finish_job(await queue.dequeue("build", timeout=PATIENCE))  # now there is a queue
     channel = await (await queue._requests.session(PATIENCE)).open_channel()
-    exchange = Names(namespace).jobs
-    nothing = Outgoing(exchange=exchange, routing_key="build", body=b"not a job")
-    forged = replace(nothing, type="build", message_id="x", correlation_id="y")
-    for message in (nothing, forged):
+    nothing = Outgoing(exchange=Names(namespace).jobs, routing_key="build", body=b"not a job")
+    whole = JobHeaders(protocol=1, attempt=1, max_attempts=1, dependency_count=0).to_table()
+    forged = replace(
+        nothing, type="build", message_id=new_job_id(), correlation_id="y", headers=whole
+    )
+    messages = [
+        nothing,
+        replace(forged, message_id="x"),
+        forged,
+        replace(forged, headers=whole | {"dependency_count": 99}),
+        *(replace(forged, headers=whole | wrong) for wrong in WRONG_HEADERS),
+    ]
+    for message in messages:
         await channel.publish(message)
     job = await queue.enqueue("build")
 

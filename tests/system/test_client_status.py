@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import pytest
 from msgspec import Raw
@@ -13,6 +14,7 @@ from broker_queue import Graph, Invalid, JobQueue, JobStatus, NotExist, RawJson,
 from broker_queue.graph import new_job_id
 from broker_queue.job import JobLike
 from broker_queue.protocol import messages
+from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE
 
 RAW = RawJson(b'{"n" : 123456789012345678901234567890, "f": 1.50}')
@@ -49,6 +51,59 @@ async def test_args_come_when_asked_for(queue: JobQueue) -> None:
     assert with_args.args == {"n": 123456789012345678901234567890, "f": 1.5}
 
 
+async def test_graphs_workers_and_the_scheduler_have_moments_too(queue: JobQueue) -> None:
+    graph = Graph()
+    graph.milestone([])
+    await queue.submit(graph)
+    await queue.enqueue("a")
+    await queue.dequeue("a", timeout=PATIENCE)
+
+    status = await queue.graph(graph)
+    (listed,) = (await queue.graphs()).graphs
+    (worker,) = await queue.workers()
+    events = [event async for event in queue.watch(graph=graph)]
+
+    assert listed == status
+    assert status.finished is not None
+    assert (await queue.info()).since <= status.queued <= status.finished
+    assert worker.since <= worker.seen
+    assert worker.software == f"broker-queue {version('broker-queue')} dequeue (Python)"
+    assert [(event.at, event.at.tzinfo) for event in events] == [(status.finished, UTC)]
+
+
+async def test_what_a_worker_said_is_parsed(raw: RawClient, queue: JobQueue) -> None:
+    job = await queue.enqueue("a")
+    token = (await raw.take("a")).correlation_id
+    assert (await queue.job_status(job)).progress is None
+    await raw.report("started", token, b"{}")
+    await raw.report("progress", token, b'{"fraction": 0.5}')
+    begun = (await queue.job_status(job)).progress
+    await raw.report("progress", token, b'{"data": ' + RAW + b"}")
+    later = (await queue.job_status(job)).progress
+    await raw.report("failed", token, b'{"details": ' + RAW + b"}")
+    error = (await queue.job_status(job)).error
+
+    assert begun is not None
+    assert (begun.fraction, begun.raw_data, begun.data) == (0.5, None, None)
+    assert later is not None
+    assert (later.raw_data, later.data) == (RAW, json.loads(RAW))
+    assert error is not None
+    assert (error.raw_details, error.details) == (RAW, json.loads(RAW))
+
+
+async def test_a_moment_beyond_what_python_knows_is_its_last(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    identity = new_job_id()
+    body = {"jobs": [{"id": identity, "type": "a", "available_at": 1 << 53}]}
+    assert (await raw.request("submit", body)).type == "ok"
+
+    status = await queue.job_status(identity)
+
+    assert status.available_at is not None
+    assert status.available_at.year == 9999
+
+
 async def test_the_json_form_has_results_byte_for_byte_and_every_field(queue: JobQueue) -> None:
     first = await queue.enqueue("a", RAW)
     job = await queue.enqueue("b", dependencies=[first])
@@ -60,7 +115,7 @@ async def test_the_json_form_has_results_byte_for_byte_and_every_field(queue: Jo
 
     assert b'"result":' + RAW in text
     assert b'"args":' + RAW in text
-    assert plain["dependencies"] == [{"job": first, "state": "finished"}]
+    assert plain["dependencies"] == [{"job": first, "state": "finished", "condition": "success"}]
     assert plain["queued"].endswith("Z")
     assert datetime.fromisoformat(json.loads(text)["finished"]) == status.finished
     assert (plain["state"], plain["finished"], plain["result"]) == ("queued", None, None)

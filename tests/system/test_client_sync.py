@@ -132,3 +132,22 @@ def test_a_client_that_cannot_connect_leaves_no_thread() -> None:
     assert threading.active_count() == before
     with pytest.raises(Unavailable, match="not connected"):
         queue.workers()
+
+
+def test_a_client_that_cannot_be_closed_in_order_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_queue: JobQueue) -> None:
+        raise ZeroDivisionError
+
+    async def succeed(_queue: JobQueue) -> None: ...
+
+    before = threading.active_count()
+    monkeypatch.setattr(JobQueue, "connect", succeed)
+    monkeypatch.setattr(JobQueue, "close", fail)
+    queue = sync.JobQueue()
+    queue.connect()
+    with pytest.raises(ZeroDivisionError):
+        queue.close()
+    assert threading.active_count() == before
+    queue.close()

@@ -11,6 +11,7 @@ import pytest
 from broker_queue import ConfigurationError, Invalid, JobQueue, ProtocolError, Unavailable
 from broker_queue.graph import new_job_id
 from broker_queue.protocol import messages
+from broker_queue.protocol.codec import decode
 from tests.support.fake_scheduler import FakeScheduler
 from tests.support.proxy import Proxy
 from tests.support.schedulers import RunningScheduler
@@ -119,6 +120,31 @@ async def test_what_was_enqueued_while_no_scheduler_ran_is_done_later(
         await queue.enqueue("build", id=JOB)  # repeating it changes nothing
         assert (await queue.dequeue("build", timeout=PATIENCE)).id == JOB
         assert len((await queue.list()).jobs) == 1
+
+
+async def test_an_enqueue_without_an_answer_can_be_repeated_with_the_id_it_names(
+    fake: FakeScheduler, broker_url: str, namespace: str
+) -> None:
+    async with JobQueue(broker_url, namespace=namespace, timeout=SHORT_TIMEOUT) as queue:
+        with pytest.raises(Unavailable, match="whether the job was stored is unknown") as error:
+            await queue.enqueue("build", 1)
+        first = decode((await fake.requests.get()).body, messages.Submit)
+        identity = error.value.details["job"]
+        assert f'id="{identity}"' in str(error.value)
+
+        repeated = asyncio.create_task(queue.enqueue("build", 1, id=identity))
+        question = await fake.requests.get()
+        await fake.answer(question, "ok", messages.Submitted(jobs=1, existed=1))
+        assert await repeated == identity
+    assert decode(question.body, messages.Submit).jobs == first.jobs
+
+
+async def test_what_reached_nobody_is_not_called_unknown(broker_url: str, namespace: str) -> None:
+    async with JobQueue(broker_url, namespace=namespace) as queue:
+        with pytest.raises(Unavailable) as error:
+            await queue.enqueue("build")
+    assert error.value.details["sent"] is False
+    assert "unknown" not in str(error.value)
 
 
 async def test_a_question_whose_answer_was_lost_is_asked_again(

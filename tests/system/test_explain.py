@@ -11,7 +11,7 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import NotExist
 from broker_queue.graph import Graph, new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.messages import JobEvent
+from broker_queue.status import JobEvent
 from tests.support.ends import ended_job, fail, finish
 from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE
@@ -165,6 +165,32 @@ async def test_a_way_that_is_too_long_to_show_still_ends_at_the_root_cause(
     assert len(explanation.reasons) == 50
     explanation = await queue.explain(waits)
     assert f"root cause: hold {hold.id} is delayed" in explanation.summary
+
+
+async def test_a_way_that_ends_at_a_canceled_job_does_not_go_on_to_what_that_waited_for(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    graph = Graph()
+    slow = graph.add("slow")
+    canceled = graph.add("canceled", dependencies=[slow])
+    last = canceled
+    for _ in range(100):
+        last = graph.add("next", dependencies=[last])
+    await queue.submit(graph)
+    await queue.cancel_job(canceled)
+    summary = (await queue.explain(last)).summary
+    assert summary.endswith(f"root cause: canceled {canceled.id} was canceled")
+
+
+async def test_a_job_canceled_without_a_reason_does_not_name_the_error_of_an_earlier_attempt(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    job = await queue.enqueue("a", max_attempts=2, backoff=timedelta(seconds=60))
+    await fail(raw, "a", retry=True)
+    await queue.cancel_job(job)
+    assert (await queue.explain(job)).summary.endswith("was canceled")
+    status = await queue.job_status(job)
+    assert (status.error, status.reason) == (None, "without a reason given")
 
 
 async def test_a_job_for_failures_says_that_there_was_none(queue: JobQueue, raw: RawClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -237,6 +237,30 @@ async def test_a_batch_holds_reports_on_many_jobs(raw: RawClient, queue: JobQueu
     states = [(await queue.wait(job, timeout=PATIENCE)).state for job in jobs]
     assert states == [State.FINISHED, State.FAILED, State.FAILED]
     assert (await queue.job_status(jobs[0])).result == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"body": None}, {"body": {}}], ids=["none", "null", "{}"])
+async def test_a_report_in_a_batch_needs_no_body(
+    raw: RawClient, queue: JobQueue, body: dict[str, Any]
+) -> None:
+    kinds = ("started", "progress", "released", "failed")
+    jobs = [await queue.enqueue("a", max_attempts=2, backoff=timedelta(hours=1)) for _ in kinds]
+    tokens = [(await raw.take("a")).correlation_id for _ in kinds]
+    last = await queue.enqueue("b")
+    items = [
+        {"token": token, "type": kind, **body} for token, kind in zip(tokens, kinds, strict=True)
+    ]
+    last_item = {"token": (await raw.take("b")).correlation_id}
+    await raw.tell("batch", None, [*items, last_item | ({} if body.get("body") == {} else body)])
+    assert (await queue.wait(last, timeout=PATIENCE)).raw_result == b"null"
+    statuses = await queue.job_statuses(jobs)
+    assert [status.state for status in statuses] == [
+        State.RUNNING,
+        State.QUEUED,
+        State.QUEUED,
+        State.SCHEDULED,
+    ]
+    assert statuses[1].progress is not None
 
 
 @pytest.mark.parametrize("body", [b"{}", b"no json", b'[{"token": "forged"}]', b"[1]"])

@@ -140,3 +140,19 @@ async def test_two_failures_that_held_back_the_same_job_are_retried_together(
     for _ in sources:
         await finish(raw, "bad")
     assert await finish(raw, "joined") == copies[joined.id]
+
+
+async def test_a_copy_that_would_depend_on_one_job_twice_depends_on_it_once(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    first = await queue.enqueue("first")
+    await fail(raw, "first")
+    again = (await queue.retry(first))[first]
+    held = await queue.enqueue("held", {"x": None}, dependencies=[first, again])
+    assert (await queue.job_status(held)).skipped_because == first
+    copy = (await queue.retry(first))[held]
+    status = await queue.job_status(copy)
+    assert [item.job for item in status.dependencies] == [again]
+    assert status.dependency_count == 1
+    await finish(raw, "first")
+    assert await finish(raw, "held") == copy

@@ -337,8 +337,9 @@ def test_a_graph_refuses_what_has_no_json_form_as_it_is_built() -> None:
 
 
 async def test_an_unknown_option_or_one_out_of_bounds_is_refused(queue: JobQueue) -> None:
-    with pytest.raises(TypeError):
-        await queue.enqueue("a", prority=9)
+    for make in (queue.enqueue, Graph().add):
+        with pytest.raises(TypeError, match="'prority'"):
+            await make("a", prority=9)
     for option in ({"priority": 10}, {"max_attempts": 0}, {"timeout": -1}, {"delay": -1}):
         with pytest.raises(Invalid):
             await queue.enqueue("a", **option)

@@ -140,3 +140,19 @@ async def test_a_scheduler_whose_epoch_is_old_cannot_write(tmp_path: Path) -> No
     finally:
         await old.close()
         await new.close()
+
+
+async def test_a_second_scheduler_of_a_namespace_says_that_it_gets_nothing(
+    scheduler: RunningScheduler,
+    broker_url: str,
+    namespace: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = tmp_path / "other.sqlite3"
+    async with RunningScheduler(url=broker_url, namespace=namespace, database=other):
+
+        async def has_said_so() -> bool:
+            return f"another scheduler consumes {namespace}.requests" in caplog.text
+
+        await until(has_said_so)

@@ -373,6 +373,18 @@ async def test_a_worker_that_is_canceled_cancels_its_jobs_and_another_takes_them
         assert [await queue.result(job) for job in jobs] == ["by the second"] * 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"url": "localhost:5672"}, {"namespace": "no spaces"}, {"concurrency": 0}],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused_before_anything_happens(
+    settings: dict[str, Any],
+) -> None:
+    with pytest.raises(ConfigurationError):
+        Worker(**settings)
+
+
 def test_registration_refuses_what_cannot_work() -> None:
     worker = Worker()
     worker.register("a", print_it)

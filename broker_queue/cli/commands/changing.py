@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from broker_queue.cli.output import RetriedPair
     from broker_queue.client import JobQueue
     from broker_queue.job import JobId
-    from broker_queue.protocol.messages import CanceledJobs, GraphStatus
+    from broker_queue.overview import GraphStatus
+    from broker_queue.protocol.messages import CanceledJobs
     from broker_queue.status import JobStatus
 
 PANEL = "Change jobs"

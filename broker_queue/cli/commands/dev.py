@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from broker_queue.address import DEFAULT_NAMESPACE, NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.cli.arguments import given_text
 from broker_queue.cli.commands.processes import PANEL, scheduler_command
 from broker_queue.cli.exit_codes import ExitCode
-from broker_queue.cli.invocation import (
-    NAMESPACE_VARIABLE,
-    URL_VARIABLE,
-    Invocation,
-    command,
-    without_password,
-)
+from broker_queue.cli.invocation import Invocation, command, without_password
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -194,7 +189,7 @@ def _tell(run: Invocation, broker: Broker, database: Path) -> None:
         "In another terminal:\n",
         f"  export {URL_VARIABLE}={broker.url}",
     ]
-    if run.namespace != "bq":
+    if run.namespace != DEFAULT_NAMESPACE:
         lines.append(f"  export {NAMESPACE_VARIABLE}={run.namespace}")
     lines += [
         "  broker-queue worker MODULE:WORKER",

@@ -65,7 +65,7 @@ async def examine(run: Invocation) -> Facts:
         address_source=run.url_source,
         namespace=run.names.namespace,
         version=installed_version(),
-        now_ms=round(current_time().timestamp() * 1000),
+        now=current_time(),
     )
     await _ask_broker(run, facts)
     if facts.broker is not None:

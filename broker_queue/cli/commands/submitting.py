@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,12 +24,12 @@ from broker_queue.cli.limits import MAX_ATTEMPTS, MAX_PRIORITY
 from broker_queue.cli.refusals import jobs_by_name, no_graphs
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
-from broker_queue.errors import ConfigurationError, Invalid
+from broker_queue.errors import ConfigurationError, Invalid, Unavailable, perhaps_stored
 from broker_queue.job import Condition, parse_graph_id, parse_job_id
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
-    from broker_queue.graph import Edge, Graph
+    from broker_queue.graph import Edge, Graph, JobOptions
     from broker_queue.protocol.codec import RawJson
 
 PANEL = "Make jobs"
@@ -116,9 +117,18 @@ async def enqueue(
 
     Args is any JSON: broker-queue enqueue build '{"level": 3}' --after last
     """
-    options: dict[str, Any] = {"id": job_id, "name": name, "channel": channel}
-    options |= {"priority": priority, "max_attempts": max_attempts}
-    options |= {"timeout": timeout, "delay": delay}
+    from broker_queue.graph import new_job_id  # slow to import
+
+    identity = job_id or new_job_id()
+    options: JobOptions = {
+        "id": identity,
+        "name": name,
+        "channel": channel,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "timeout": timeout,
+        "delay": delay,
+    }
     words = {
         Condition.SUCCESS: after,
         Condition.FAILURE: after_failure,
@@ -127,7 +137,8 @@ async def enqueue(
     body = read_args(args)
     async with run.queue() as queue, no_graphs(queue, "name a job of it as GRAPH/NAME"):
         edges = await _edges(run, queue, words)
-        job = await queue.enqueue(job_type, body, edges, **options)
+        with _repeatable("job", identity):
+            job = await queue.enqueue(job_type, body, edges, **options)
         remember(run.place, "job", job)
         if not wait:
             run.output.enqueued(job)
@@ -137,6 +148,17 @@ async def enqueue(
         run.output.note(f"Enqueued {job}; waiting until it has ended.")
         with going_on(f"job {job}", job):
             return await finish(run, queue, Targets(jobs=(job,)), None)
+
+
+@contextmanager
+def _repeatable(kind: str, identity: str) -> Iterator[None]:
+    """Say, if nobody answers, how the command is repeated so that nothing is made twice."""
+    try:
+        yield
+    except Unavailable as error:
+        cause = error.__cause__ if isinstance(error.__cause__, Unavailable) else error
+        again = f"the command with --id {identity}"
+        raise perhaps_stored(cause, kind, identity, again) from error
 
 
 async def _edges(
@@ -223,7 +245,8 @@ async def submit(
         run.output.planned(graph.jobs)
         return ExitCode.OK
     async with run.queue() as queue:
-        with jobs_by_name([job.name for job in graph.jobs]):
+        names = [job.name for job in graph.jobs]
+        with _repeatable("graph", graph.id), jobs_by_name(names):
             answer = await queue.submit(graph)
         remember(run.place, "graph", graph.id)
         if not (watch or wait):

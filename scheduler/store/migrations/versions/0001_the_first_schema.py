@@ -36,8 +36,8 @@ def upgrade() -> None:
         sa.Column("graph_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("parts", sa.Integer(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("graph_id", "part", name=op.f("pk_part")),
         comment="Parts of submits that are not complete yet.",
     )
@@ -163,8 +163,8 @@ def upgrade() -> None:
             "ix_job_trouble",
             ["state", "key"],
             unique=False,
-            sqlite_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
-            postgresql_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
+            sqlite_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
+            postgresql_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
         )
 
     op.create_table(
@@ -258,8 +258,8 @@ def downgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_job_trouble",
-            sqlite_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
-            postgresql_where=sa.text("state IN ('failed', 'skipped', 'canceled')"),
+            sqlite_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
+            postgresql_where=sa.text("state IN ('canceled', 'failed', 'skipped')"),
         )
         batch_op.drop_index(
             "ix_job_publishing",

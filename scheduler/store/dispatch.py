@@ -7,14 +7,26 @@ publishing are the outbox: after a crash they are published again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from scheduler.rules.lifecycle import Dispatch
 from scheduler.store.database import execute_many, is_one_of, key_list
-from scheduler.store.tables import args, edge, graph, job, outcome, queue, reference
+from scheduler.store.jobs import change_handed_out
+from scheduler.store.tables import (
+    IN_LINE,
+    LYING,
+    PUBLISHING,
+    args,
+    edge,
+    graph,
+    job,
+    outcome,
+    queue,
+    reference,
+)
 
 
 class Handout(NamedTuple):
@@ -37,6 +49,14 @@ class Handout(NamedTuple):
     args: bytes
 
 
+class ReferenceRow(NamedTuple):
+    """A part of the result of job `parent_key`, named by `pointer`, that goes to `place`."""
+
+    place: str
+    parent_key: int
+    pointer: str
+
+
 class LyingJob(NamedTuple):
     """A canceled job whose message still lies in its queue."""
 
@@ -45,27 +65,19 @@ class LyingJob(NamedTuple):
     handover: int
 
 
-# Written out as text so that SQLite sees the very terms of its partial indexes.
-_IN_LINE = text("job.state = 'queued' AND job.dispatch = 0")
-_PUBLISHING = text("job.dispatch = 1")
-_LYING = text("job.state = 'canceled' AND job.dispatch != 0")
-
 _WINDOW = select(queue.c.key, queue.c.handed_out).where(is_one_of(queue.c.key, "keys"))
+_ARGS_SIZE = func.coalesce(func.length(args.c.text), 4)
 _NEXT_IN_LINE = (
-    select(job.c.key)
-    .where(job.c.queue_key == bindparam("of"), _IN_LINE)
+    select(job.c.key, _ARGS_SIZE)
+    .outerjoin_from(job, args, args.c.job_key == job.c.key)
+    .where(job.c.queue_key == bindparam("of"), IN_LINE)
     .order_by(job.c.priority.desc(), job.c.key)
     .limit(bindparam("room"))
 )
 _ENTER = update(job).where(is_one_of(job.c.key, "keys")).values(dispatch=int(Dispatch.PUBLISHING))
-_TAKE_ROOM = (
-    update(queue)
-    .where(queue.c.key == bindparam("of"))
-    .values(handed_out=queue.c.handed_out + bindparam("by"))
-)
 _PUBLISHED = (
     update(job)
-    .where(job.c.key == bindparam("of"), job.c.handover == bindparam("number"), _PUBLISHING)
+    .where(job.c.key == bindparam("of"), job.c.handover == bindparam("number"), PUBLISHING)
     .values(dispatch=int(Dispatch.PUBLISHED))
 )
 _HANDOUTS = (
@@ -99,41 +111,76 @@ _DEPENDENCY_IDS = (
     .where(is_one_of(edge.c.child_key, "children"))
     .order_by(edge.c.child_key, edge.c.position)
 )
-_REFERENCED = (
-    select(reference.c.place, func.coalesce(outcome.c.result, b"null"), reference.c.pointer)
-    .outerjoin_from(reference, outcome, outcome.c.job_key == reference.c.parent_key)
-    .where(reference.c.child_key == bindparam("child"))
-    .order_by(reference.c.position)
+_STILL_PUBLISHING = (
+    select(job.c.key, _ARGS_SIZE)
+    .outerjoin_from(job, args, args.c.job_key == job.c.key)
+    .where(is_one_of(job.c.key, "keys"), PUBLISHING)
+    .order_by(job.c.key)
 )
+_REFERENCES = (
+    select(reference.c.place, reference.c.parent_key, reference.c.pointer)
+    .where(reference.c.child_key == bindparam("child"))
+    .order_by(reference.c.parent_key)
+)
+_RESULT_SIZES = (
+    select(outcome.c.job_key, func.length(outcome.c.result))
+    .where(is_one_of(outcome.c.job_key, "keys"), outcome.c.result.is_not(None))
+    .order_by(outcome.c.job_key)
+)
+_RESULTS = select(outcome.c.job_key, outcome.c.result).where(is_one_of(outcome.c.job_key, "keys"))
+
+
+class Room(NamedTuple):
+    """How much may be published: what is on its way to the broker is in memory."""
+
+    jobs: int
+    bytes: int
+    """Of args; one job is let in however long its args are."""
+
+
+NO_ROOM = Room(0, 0)
 
 
 def enter_window(
-    connection: Connection, queues: Collection[int], window: int, limit: int
+    connection: Connection, queues: Collection[int], window: int, room: Room
 ) -> tuple[list[int], set[int]]:
     """Move jobs from the line into the windows of these queues that have room.
 
     The caller publishes them after the commit.
 
     Returns:
-        The keys of the jobs, `limit` at most, and the queues that may have room left.
+        The keys of the jobs, no more than there is `room` for, and the queues that may have more.
     """
     entered: list[int] = []
     left: set[int] = set()
     rows = connection.execute(_WINDOW, {"keys": key_list(queues)}).all()
     for queue_key, handed_out in rows:
-        room = min(window - handed_out, limit - len(entered))
-        if window > handed_out and room < window - handed_out:
-            left.add(queue_key)
-        if room <= 0:
+        free = window - handed_out
+        limit = min(free, room.jobs)
+        if limit <= 0:
+            if free > 0:
+                left.add(queue_key)
             continue
-        keys = connection.execute(_NEXT_IN_LINE, {"of": queue_key, "room": room}).scalars().all()
+        line = connection.execute(_NEXT_IN_LINE, {"of": queue_key, "room": limit}).all()
+        keys, room = _fitting([(key, size) for key, size in line], room)
         if keys:
             connection.execute(_ENTER, {"keys": key_list(keys)})
-            connection.execute(_TAKE_ROOM, {"of": queue_key, "by": len(keys)})
+            change_handed_out(connection, {queue_key: len(keys)})
             entered.extend(keys)
-        if len(keys) < room:
-            left.discard(queue_key)
+        if len(keys) < len(line) or (len(line) == limit and limit < free):
+            left.add(queue_key)
     return entered, left
+
+
+def _fitting(sized: Iterable[tuple[int, int]], room: Room) -> tuple[list[int], Room]:
+    """Return the first of these jobs (key, length of its args) that fit, and the room left."""
+    keys: list[int] = []
+    for key, size in sized:
+        if room.jobs <= 0 or room.bytes <= 0:
+            break
+        keys.append(key)
+        room = Room(room.jobs - 1, room.bytes - size)
+    return keys, room
 
 
 def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]]) -> None:
@@ -149,13 +196,20 @@ def publishing(connection: Connection) -> list[int]:
     Canceled ones are among them: whether the broker has their message is unknown, and only a
     worker that drops it makes sure that it has not.
     """
-    return list(connection.execute(select(job.c.key).where(_PUBLISHING)).scalars())
+    return list(connection.execute(select(job.c.key).where(PUBLISHING)).scalars())
 
 
-def still_publishing(connection: Connection, keys: Collection[int]) -> list[int]:
-    """Return those of `keys` that are still in the outbox."""
-    statement = select(job.c.key).where(is_one_of(job.c.key, "keys"), _PUBLISHING)
-    return list(connection.execute(statement, {"keys": key_list(keys)}).scalars())
+def still_publishing(
+    connection: Connection, keys: Collection[int], room: Room
+) -> tuple[list[int], set[int]]:
+    """Return those of `keys` that are still in the outbox.
+
+    Returns:
+        As many as there is `room` for, and the others.
+    """
+    rows = connection.execute(_STILL_PUBLISHING, {"keys": key_list(keys)}).all()
+    found, _ = _fitting([(key, size) for key, size in rows], room)
+    return found, {key for key, _ in rows[len(found) :]}
 
 
 def all_queues(connection: Connection) -> list[int]:
@@ -182,16 +236,36 @@ def dependency_ids(connection: Connection, children: Collection[int]) -> dict[in
     return found
 
 
-def referenced_values(connection: Connection, child: int) -> Sequence[tuple[str, bytes, str]]:
-    """Return place, result and pointer of each result reference of a job."""
-    rows = connection.execute(_REFERENCED, {"child": child}).all()
-    return [(place, result, pointer) for place, result, pointer in rows]
+def references(connection: Connection, child: int) -> list[ReferenceRow]:
+    """Return the result references of a job, by the job that they refer to."""
+    return [ReferenceRow._make(row) for row in connection.execute(_REFERENCES, {"child": child})]
+
+
+def results(
+    connection: Connection, keys: Collection[int], max_bytes: int
+) -> Iterator[dict[int, bytes]]:
+    """Yield the results of these jobs in pieces of about `max_bytes`, or of one result."""
+    piece: list[int] = []
+    size = 0
+    for key, length in connection.execute(_RESULT_SIZES, {"keys": key_list(keys)}).all():
+        if piece and size + length > max_bytes:
+            yield _load_results(connection, piece)
+            piece, size = [], 0
+        piece.append(key)
+        size += length
+    if piece:
+        yield _load_results(connection, piece)
+
+
+def _load_results(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:
+    rows = connection.execute(_RESULTS, {"keys": key_list(keys)})
+    return {row.job_key: row.result for row in rows}
 
 
 def lying_jobs(connection: Connection, queues: Collection[int]) -> list[LyingJob]:
     """Return canceled jobs that a worker of these queues may still receive."""
     statement = select(job.c.key, job.c.id, job.c.handover).where(
-        is_one_of(job.c.queue_key, "queues"), _LYING
+        is_one_of(job.c.queue_key, "queues"), LYING
     )
     rows = connection.execute(statement, {"queues": key_list(queues)})
     return [LyingJob(row.key, row.id, row.handover) for row in rows]

@@ -1,0 +1,98 @@
+"""Operations inside one transaction, where the order of what it does matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+from sqlalchemy import Connection, select
+
+from broker_queue.graph import new_job_id
+from broker_queue.job import State
+from broker_queue.protocol.messages import NewJob, Submit
+from scheduler.operations import handout, reports, submit
+from scheduler.operations.reports import Growth, Incoming
+from scheduler.operations.transaction import Transaction
+from scheduler.rules.lifecycle import HandBack, Succeed
+from scheduler.rules.submission import Limits, id_bytes
+from scheduler.store.dispatch import Room
+from scheduler.store.tables import job
+from scheduler.tokens import Token
+from tests.support.databases import quick_engine
+from tests.support.sanity import sanity_check
+
+ROOM = Room(1_000, 1 << 30)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    engine = quick_engine(tmp_path)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def begin(connection: Connection) -> Transaction:
+    return Transaction(connection, 0, lambda: 0.0, Limits())
+
+
+def enqueued(connection: Connection, *jobs: NewJob) -> list[Token]:
+    """Enqueue jobs, hand them out, and return the tokens of their first hand-overs."""
+    transaction = begin(connection)
+    submit.submit(transaction, Submit(jobs=list(jobs)), b"")
+    handout.hand_out(transaction, 100, ROOM)
+    rows = connection.execute(select(job.c.key, job.c.id)).all()
+    keys = {row.id: row.key for row in rows}
+    identities = [id_bytes(it.id, "id") for it in jobs]
+    return [Token(identity, 1, keys[identity]) for identity in identities]
+
+
+def test_a_job_that_grows_out_of_a_batch_waits_for_what_the_batch_did_not_end(
+    connection: Connection,
+) -> None:
+    """One report ends a dependency, the next one enqueues a job that depends on it and another."""
+    parent, grower, other = (NewJob(id=new_job_id(), type="t") for _ in range(3))
+    of_parent, of_grower, _ = enqueued(connection, parent, grower, other)
+    grown = NewJob(id=new_job_id(), type="t", dependencies=[parent.id, other.id])
+    transaction = begin(connection)
+    reports.fold(
+        transaction,
+        [
+            Incoming(of_parent, Succeed(1), result=b"1"),
+            Incoming(of_grower, Succeed(1), result=b"1", growth=Growth([grown], [])),
+        ],
+    )
+    sanity_check(connection)
+    state = connection.execute(select(job.c.state).where(job.c.id == id_bytes(grown.id, "id")))
+    assert state.scalar_one() == State.WAITING
+
+
+def test_a_job_that_comes_back_while_it_is_to_be_published_again_goes_out_once(
+    connection: Connection,
+) -> None:
+    (token,) = enqueued(connection, NewJob(id=new_job_id(), type="t"))
+    transaction = begin(connection)
+    reports.fold(transaction, [Incoming(token, HandBack(1))])
+    handout.hand_out(transaction, 100, ROOM)
+    handout.hand_out_again(transaction, [token.key], ROOM)
+    assert [(item.key, item.handover) for item in transaction.effects.handouts] == [(token.key, 2)]
+
+
+def test_no_more_is_handed_out_than_there_is_room_for(connection: Connection) -> None:
+    long = [NewJob(id=new_job_id(), type="t", args=Raw(b'"' + b"x" * 98 + b'"')) for _ in range(5)]
+    transaction = begin(connection)
+    submit.submit(transaction, Submit(jobs=long), b"")
+    handout.hand_out(transaction, 100, Room(1_000, 250))
+    assert len(transaction.effects.handouts) == 3
+    assert transaction.effects.unfilled
+    following = begin(connection)
+    following.queues.update(transaction.effects.unfilled)
+    handout.hand_out(following, 100, Room(1, 1 << 30))
+    assert len(following.effects.handouts) == 1
+    keys = [item.key for item in transaction.effects.handouts]
+    again = begin(connection)
+    handout.hand_out_again(again, keys, Room(2, 1 << 30))
+    assert [item.key for item in again.effects.handouts] == keys[:2]
+    assert again.effects.unpublished == {keys[2]}

@@ -1,0 +1,98 @@
+"""No statement of the writer reads a whole table of jobs or edges, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from broker_queue.job import Condition, State
+from broker_queue.protocol.messages import ListJobs
+from scheduler.store import dispatch, queries
+from tests.model.history import Spec
+from tests.model.stored import StoredEngine
+from tests.support.databases import quick_engine
+
+LARGE = ("job", "edge", "args", "outcome", "reference", "progress")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = quick_engine(tmp_path)
+    yield engine
+    engine.dispose()
+
+
+def plans(engine: Engine, executed: dict[str, Any]) -> dict[str, list[str]]:
+    """What SQLite does for each of these statements, line by line."""
+    with engine.connect() as connection:
+        return {
+            statement: [
+                row[-1]
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+            for statement, parameters in executed.items()
+        }
+
+
+def scans(engine: Engine, executed: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines that read a large table from end to end, with their statements."""
+    return [
+        (line, statement)
+        for statement, lines in plans(engine, executed).items()
+        for line in lines
+        for table in LARGE
+        if line == f"SCAN {table}" or line.startswith(f"SCAN {table} USING COVERING INDEX")
+    ]
+
+
+def watched(engine: Engine) -> dict[str, Any]:
+    """The statements that are executed from now on, each with parameters of one execution."""
+    executed: dict[str, Any] = {}
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        # of an INSERT the plan also shows a look for children that runs only if a key was violated
+        if statement.split(maxsplit=1)[0] in {"SELECT", "UPDATE", "DELETE", "WITH"}:
+            executed[statement] = parameters[0] if many else parameters
+
+    event.listen(engine, "before_cursor_execute", note)
+    return executed
+
+
+def test_no_operation_reads_a_whole_table(engine: Engine) -> None:
+    store = StoredEngine(engine)
+    executed = watched(engine)
+    wide = [Spec((), 2, False, 0)] + [
+        Spec(((0, Condition.SUCCESS),), 1, number % 2 == 0, 5 * number) for number in range(8)
+    ]
+    store.submit(wide)
+    store.report(0, "started", 1)
+    store.report(0, "failed", 1)
+    store.advance(5_000)
+    store.report(0, "released", 2)
+    store.extend(1, 0, Condition.ANY)
+    store.report(0, "final failure", 3)
+    store.retry(0)
+    store.cancel(9, dependents=True)
+    store.retry(9)
+    for own in [it for it in executed if "FROM job ORDER BY" in it.replace("\n", "")]:
+        del executed[own]  # the test's own look at all jobs
+    assert len(executed) > 20
+    assert scans(engine, executed) == []
+
+
+def test_what_is_asked_often_reads_no_whole_table(engine: Engine) -> None:
+    executed = watched(engine)
+    with engine.begin() as connection:
+        queries.list_jobs(connection, ListJobs(states=[State.FAILED]), None)
+        queries.list_jobs(connection, ListJobs(states=[State.CANCELED, State.SKIPPED]), None)
+        queries.open_dependencies(connection, 1, 5)
+        queries.end_of_way(connection, 1, 100)
+        queries.queue_lines(connection)
+        dispatch.publishing(connection)
+        dispatch.lying_jobs(connection, [1])
+    assert len(executed) == 7
+    assert scans(engine, executed) == []

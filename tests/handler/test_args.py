@@ -109,7 +109,7 @@ RULE = "; its one parameter takes the whole args, or the member 'url' of an obje
         (text, '{"url": "x", "y": 1}', f"y: Extra inputs are not permitted{RULE}"),
         (with_default, '{"ur": "x"}', f"takes: ur: Extra inputs are not permitted{RULE}"),
         (short, '{"name": "abcd"}', "takes: name: String should have at most 3 characters; its"),
-        (model, '{"sorce": "s"}', "takes: source: Field required; its one parameter takes"),
+        (model, '{"origin": "s"}', "takes: source: Field required; its one parameter takes"),
         (model, '{"args": {"level": 2}}', "takes: args.source: Field required; its one"),
         (model, "[]", "takes: args: Input should be an object; its one parameter"),
         (data_class, '{"x": "one"}', "takes: x: Input should be a valid integer, unable to"),

@@ -160,6 +160,7 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("URL", "NAMESPACE", "TIMEOUT"):
         monkeypatch.delenv(f"BROKER_QUEUE_{name}", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # of whoever runs the tests: nothing is cut
 
 
 @pytest.fixture

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from contextlib import suppress
+
+from msgspec import UnsetType
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
 from broker_queue.job_message import DequeuedJob
+from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import encode
-from broker_queue.protocol.reports import Released, Started
+from broker_queue.protocol.reports import Failed, Released, Started
 from broker_queue.reporting import Report, Reporting
 from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt
+from broker_queue.tracebacks import where
 
 log = logging.getLogger(__name__)
 
 STARTED_AFTER = 0.05
 """Seconds after which a job that still runs is reported as started; a shorter one needs one
 report only."""
+
+MAX_LOGGED = 1_000
+"""Characters of a failure's code and message; the status has all of it."""
 
 
 class Execution:
@@ -139,8 +147,19 @@ class Execution:
                 self._job.id,
                 self._job.attempt,
                 self._job.max_attempts,
-                outcome.body[:300].decode(errors="replace"),
+                _failure(decode(outcome.body, Failed)),
             )
+
+
+def _failure(failed: Failed) -> str:
+    """Return code and message, and below them where in the job's own code it happened."""
+    text = f"{failed.code}: {failed.message}"
+    if len(text) > MAX_LOGGED:
+        text = f"{text[:MAX_LOGGED]} …"
+    details = None if isinstance(failed.details, UnsetType) else json.loads(bytes(failed.details))
+    traceback = details.get("traceback") if isinstance(details, dict) else None
+    place = where(traceback) if isinstance(traceback, str) else ""
+    return text + "".join(f"\n    {line}" for line in place.splitlines())
 
 
 def _released(reason: str) -> Outcome:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
 from broker_queue.errors import ConfigurationError, JobError
@@ -25,9 +25,10 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 class Handler:
     """Runs the jobs of one type with one function.
 
-    A parameter called ``job`` gets the `Job`. If one parameter is left, it takes the whole args, by
-    its annotation (a pydantic model, a dataclass, any type that pydantic checks; none: plain JSON).
-    If there are more, the args must be an object whose members have their names.
+    A parameter called ``job`` gets the `Job`. If one parameter is left, it takes the whole args if
+    they fit its annotation (a pydantic model, a dataclass, any type that pydantic checks; none:
+    plain JSON). If they do not, and if there are several parameters, the args are an object whose
+    members have the names of the parameters. Args that are null count as an empty object then.
 
     Args:
         function: a coroutine function, or a plain one, which runs in a thread.
@@ -70,6 +71,9 @@ class Handler:
             return keywords | self._reader(body)
         except ValidationError as error:
             text = f"the args are not what {self.name}() takes: {_problems(error)}"
+        except _Unfit as unfit:
+            problems = _problems(unfit.error)
+            text = f"the args are not what {self.name}() takes: {problems}; {unfit.rule}"
         except ValueError as error:
             text = f"the args are no JSON: {error}"
         raise JobError(text, code=FailureCode.INVALID_ARGS, retry=False)
@@ -94,32 +98,85 @@ class Handler:
     def _make_reader(self, hints: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         if not self._parameters:
             return lambda _body: {}
-        if len(self._parameters) == 1:
-            name = self._parameters[0].name
-            if name not in hints:
-                return lambda body: {name: json.loads(body)}
-            if hints[name] is RawJson:
-                return lambda body: {name: RawJson(body)}
-            adapter = _adapter(hints[name])
-            return lambda body: {name: adapter.validate_json(body)}
+        if len(self._parameters) > 1:
+            return _ByName(self._parameters, hints).read
+        name = self._parameters[0].name
+        if name not in hints:
+            return lambda body: {name: json.loads(body)}
+        if hints[name] is RawJson:
+            return lambda body: {name: RawJson(body)}
+        return _WholeOrMember(_adapter(hints[name]), _ByName(self._parameters, hints), name).read
+
+
+class _ByName:
+    """Reads args as an object whose members have the names of the parameters."""
+
+    def __init__(self, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> None:
+        # The fields have names of their own: a parameter may be called as a method of the model.
+        self._names = {f"parameter_{index}": item.name for index, item in enumerate(parameters)}
         fields: dict[str, Any] = {
-            item.name: (
-                hints.get(item.name, Any),
-                ... if item.default is inspect.Parameter.empty else item.default,
-            )
-            for item in self._parameters
+            field: (hints.get(item.name, Any), _field(item))
+            for field, item in zip(self._names, parameters, strict=True)
         }
-        model = create_model("Args", __config__=ConfigDict(extra="forbid"), **fields)
-        return lambda body: _members(model.model_validate_json(body))
+        self._model = create_model("Args", __config__=ConfigDict(extra="forbid"), **fields)
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        """Return what was given; Python knows the defaults of the others."""
+        model = self._model.model_validate_json(b"{}" if _is_null(body) else body)
+        return {self._names[field]: getattr(model, field) for field in model.model_fields_set}
+
+
+class _WholeOrMember:
+    """Reads args for the only parameter, called `name`."""
+
+    def __init__(self, whole: TypeAdapter[Any], by_name: _ByName, name: str) -> None:
+        self._whole = whole
+        self._by_name = by_name
+        self._name = name
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        try:
+            return {self._name: self._whole.validate_json(body)}
+        except ValidationError as error:
+            whole = error
+        if not _is_null(body) and not body.lstrip().startswith(b"{"):
+            raise _Unfit(whole, self._name)
+        try:
+            return self._by_name.read(body)
+        except ValidationError as error:
+            raise _Unfit(self._nearer(body, whole, error), self._name) from None
+
+    def _nearer(
+        self, body: bytes, whole: ValidationError, by_name: ValidationError
+    ) -> ValidationError:
+        """Return the error of the reading that was more likely meant."""
+        if _is_null(body):
+            return whole
+        is_no_object = any(not item["loc"] for item in whole.errors())
+        return by_name if is_no_object or self._name in json.loads(body) else whole
+
+
+class _Unfit(Exception):
+    """Neither reading fits; `error` is that of the nearer one."""
+
+    def __init__(self, error: ValidationError, name: str) -> None:
+        super().__init__()
+        self.error = error
+        self.rule = f"its one parameter takes the whole args, or the member {name!r} of an object"
+
+
+def _field(parameter: inspect.Parameter) -> Any:
+    is_required = parameter.default is inspect.Parameter.empty
+    return Field(... if is_required else None, alias=parameter.name)
+
+
+def _is_null(body: bytes) -> bool:
+    return body.strip() == b"null"
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     unchecked = annotation is None or annotation is RawJson
     return TypeAdapter[Any](Any if unchecked else annotation)
-
-
-def _members(model: BaseModel) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in type(model).model_fields}
 
 
 def _hints(function: JobFunction, name: str) -> dict[str, Any]:

@@ -169,9 +169,13 @@ class Worker:
             await self._consuming.start()
             closing.push_async_callback(self._consuming.close)
             closing.push_async_callback(self._abandon)
-            closing.push_async_callback(end, asyncio.create_task(self._keep_greeting()))
+            greeting = asyncio.create_task(self._keep_greeting())
+            closing.push_async_callback(end, greeting)
             await self._stop_requested.wait()
             await self._drain()
+            await end(greeting)  # or one more greeting follows the goodbye
+            with suppress(Unavailable):
+                await self._greet(stopping=True)
 
     async def _run_until_signal(self) -> None:
         loop = asyncio.get_running_loop()
@@ -250,7 +254,7 @@ class Worker:
     async def _keep_greeting(self) -> None:
         pause = 5.0
         while True:
-            await self._pause(pause)
+            await asyncio.sleep(pause)  # also while running jobs are drained
             with suppress(Unavailable):
                 welcome = await self._greet()
                 self._cancel(welcome.canceled)
@@ -363,8 +367,6 @@ class Worker:
         for execution in list(self._executions.values()):
             execution.stop("the worker stops")
         await self._settle(STOP_TIMEOUT)
-        with suppress(Unavailable):
-            await self._greet(stopping=True)
 
     async def _abandon(self) -> None:
         """Cancel what is still held: `run` was canceled, or a job does not stop."""

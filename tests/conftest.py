@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from broker_queue.client import JobQueue
-from broker_queue.local_broker.finding import NoBroker, find_broker
+from broker_queue.errors import Unavailable
+from broker_queue.local_broker.finding import find_broker
 from tests.support.cleaning import delete_namespace
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
@@ -30,7 +31,7 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     try:
         with find_broker() as broker:
             yield broker.url
-    except NoBroker as error:
+    except Unavailable as error:
         request.session.shouldstop = str(error)
         raise
 

@@ -45,4 +45,5 @@ def _usage_text(error: Exception) -> str:
     if context is None:
         return f"Error: {text}"
     text = text.replace("Value error, ", "")  # pydantic's, out of typer
-    return f"Error: {text.rstrip('.')}; see {context.command_path} --help"
+    more = " See" if text.endswith("?") else "; see"
+    return f"Error: {text.rstrip('.')}{more} {context.command_path} --help"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from broker_queue.cli.arguments import positive_duration
 from broker_queue.cli.commands import (
     changing,
     dev,
@@ -16,7 +17,6 @@ from broker_queue.cli.commands import (
     processes,
     submitting,
 )
-from broker_queue.cli.durations import parse_duration
 from broker_queue.cli.exit_codes import exit_code_table
 from broker_queue.cli.help_text import Group
 from broker_queue.cli.invocation import (
@@ -33,6 +33,7 @@ from broker_queue.cli.invocation import (
 HELP = f"""Jobs with dependencies on RabbitMQ.
 
 Wherever a job is wanted, `last` is the one made last, and `last/NAME` a job of the last graph.
+Where `last` may be a graph, a graph's id may stand too.
 
 \b
 Exit codes:
@@ -63,9 +64,10 @@ def _take_options(
     url: UrlOption = None,
     namespace: NamespaceOption = None,
     timeout: Annotated[
-        str | None,
+        float | None,
         typer.Option(
             metavar="DURATION",
+            parser=positive_duration,
             help=f"Time for one answer of the scheduler. [env: {TIMEOUT_VARIABLE}] [default: 30]",
             rich_help_panel=CONNECTION_PANEL,
             show_default=False,
@@ -75,12 +77,8 @@ def _take_options(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    try:
-        seconds = None if timeout is None else parse_duration(timeout)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--timeout") from None
     ctx.obj = Options(
-        url=url, namespace=namespace, timeout=seconds, json=json, quiet=quiet, debug=debug
+        url=url, namespace=namespace, timeout=timeout, json=json, quiet=quiet, debug=debug
     )
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

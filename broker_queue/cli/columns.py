@@ -41,11 +41,23 @@ class Column:
         return min(self.width, COMFORTABLE_WIDTH) if self.flexible else self.width
 
 
+def fitting(columns: Sequence[Column], width: int) -> tuple[list[Column], list[Column]]:
+    """Return the columns that fit into `width`, and those that say something but do not fit."""
+    shown = [column for column in columns if not column.is_empty]
+    dropped: list[Column] = []
+    while _total([column.least_width for column in shown]) > width:
+        least = max(shown, key=lambda column: column.importance)
+        if least.importance == 0:
+            break
+        shown.remove(least)
+        dropped.append(least)
+    return shown, [column for column in columns if column in dropped]
+
+
 def table(columns: Sequence[Column], width: int) -> Table:
-    """Return a table of those columns that fit into `width`; flexible ones shrink after that."""
-    shown = _fitting([column for column in columns if not column.is_empty], width)
+    """Return a table of columns that fit into `width`; flexible ones shrink to that."""
     found = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bright_black")
-    for column, size in zip(shown, _sizes(shown, width), strict=True):
+    for column, size in zip(columns, _sizes(columns, width), strict=True):
         found.add_column(
             column.title.upper(),
             justify=column.justify,
@@ -53,19 +65,9 @@ def table(columns: Sequence[Column], width: int) -> Table:
             overflow="ellipsis",
             width=size,
         )
-    for row in zip(*(column.cells for column in shown), strict=True):
+    for row in zip(*(column.cells for column in columns), strict=True):
         found.add_row(*row)
     return found
-
-
-def _fitting(columns: list[Column], width: int) -> list[Column]:
-    shown = list(columns)
-    while _total([column.least_width for column in shown]) > width:
-        least = max(shown, key=lambda column: column.importance)
-        if least.importance == 0:
-            break
-        shown.remove(least)
-    return shown
 
 
 def _sizes(columns: Sequence[Column], width: int) -> list[int]:

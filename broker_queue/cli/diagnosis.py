@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from broker_queue.cli.durations import format_age
@@ -18,8 +18,9 @@ from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 OLDEST_BROKER = (3, 10)
 """First RabbitMQ that this was tested on."""
 
-SILENT_AFTER = timedelta(seconds=95)
-"""A worker says hello every 30 by default; this is three times missed."""
+
+VIRTUAL_HOST_REFUSED = re.compile("vhost|Connection.OpenOk")
+"""In place of opening a virtual host, the broker closes: the client library says the latter."""
 
 
 class Verdict(StrEnum):
@@ -102,14 +103,8 @@ def health(findings: Sequence[Finding]) -> ExitCode:
 
 def _broker(facts: Facts) -> Finding:
     if facts.broker is None:
-        return Finding(
-            Verdict.PROBLEM,
-            "broker",
-            facts.broker_error or "does not answer",
-            "start RabbitMQ, or say where it is with --url or BROKER_QUEUE_URL; "
-            "`broker-queue dev` starts a private one",
-            unreachable=True,
-        )
+        text, advice = _unreachable(facts)
+        return Finding(Verdict.PROBLEM, "broker", text, advice, unreachable=True)
     found = re.search(r"(\d+)\.(\d+)", facts.broker)
     if found and (int(found[1]), int(found[2])) < OLDEST_BROKER:
         oldest = ".".join(map(str, OLDEST_BROKER))
@@ -117,6 +112,26 @@ def _broker(facts: Facts) -> Finding:
             Verdict.PROBLEM, "broker", f"{facts.broker} is too old", f"use {oldest} or newer"
         )
     return Finding(Verdict.GOOD, "broker", facts.broker)
+
+
+def _unreachable(facts: Facts) -> tuple[str, str]:
+    """Return what keeps us from the broker, and what to do: it may run and refuse us."""
+    error = facts.broker_error or "does not answer"
+    if "ACCESS_REFUSED" in error:
+        return (
+            f"runs, but refuses the user or the password of {facts.address}",
+            "correct them in the URL; `guest` is let in from the broker's own machine only",
+        )
+    if VIRTUAL_HOST_REFUSED.search(error):
+        return (
+            f"runs, but refuses the virtual host of {facts.address}",
+            "correct the URL's path, or on the broker: rabbitmqctl add_vhost NAME, "
+            "rabbitmqctl set_permissions -p NAME USER '.*' '.*' '.*'",
+        )
+    return error, (
+        "start RabbitMQ, or say where it is with --url or BROKER_QUEUE_URL; "
+        "`broker-queue dev` starts a private one"
+    )
 
 
 def _scheduler(facts: Facts) -> Finding:
@@ -166,7 +181,7 @@ def _inside(facts: Facts, info: Info) -> Iterator[Finding]:
     yield Finding(Verdict.GOOD, "database", info.database)
     yield from _queues(info)
     yield from _parked(info, Names(facts.namespace))
-    yield from _workers(facts)
+    yield from _workers(facts, info)
 
 
 def _queues(info: Info) -> Iterator[Finding]:
@@ -178,7 +193,16 @@ def _queues(info: Info) -> Iterator[Finding]:
             f"{queue.queue}: {_jobs(queue)} ready and no worker consumes",
             f"start a worker with the type {queue.type}{_on_channel(queue)}",
         )
-    if not unserved:
+    stranded = [q for q in info.queues if q.messages and not q.consumers and q not in unserved]
+    for queue in stranded:
+        yield Finding(
+            Verdict.PROBLEM,
+            "queue",
+            f"{queue.queue}: {counted(queue.messages, 'message')} and no worker consumes: "
+            "probably of running jobs whose worker died",
+            f"start a worker with the type {queue.type}{_on_channel(queue)}",
+        )
+    if not unserved and not stranded:
         served = sum(1 for queue in info.queues if queue.consumers)
         ready = sum(queue.in_line + queue.handed_out for queue in info.queues)
         text = f"{len(info.queues)} in all, {served} with workers, {counted(ready, 'job')} ready or running"
@@ -195,24 +219,30 @@ def _parked(info: Info, names: Names) -> Iterator[Finding]:
         )
 
 
-def _workers(facts: Facts) -> Iterator[Finding]:
+def _workers(facts: Facts, info: Info) -> Iterator[Finding]:
     if not facts.workers:
         yield Finding(Verdict.NOTE, "workers", "none has said hello")
         return
-    silent = [w for w in facts.workers if facts.now - w.seen > SILENT_AFTER]
-    for worker in silent:
+    gone = [worker for worker in facts.workers if _is_gone(worker, info)]
+    for worker in gone:
         yield Finding(
             Verdict.NOTE,
             "worker",
-            f"{worker.worker} on {worker.host or 'an unknown host'} was last heard of "
-            f"{format_age(worker.seen, facts.now)}",
+            f"{worker.worker} on {worker.host or 'an unknown host'} consumes no more: it died or "
+            f"lost its connection; last heard of {format_age(worker.seen, facts.now)}",
         )
-    active = [worker for worker in facts.workers if worker not in silent]
+    active = [worker for worker in facts.workers if worker not in gone]
     if active:
         running = sum(worker.running for worker in active)
         room = sum(worker.concurrency for worker in active)
         text = f"{len(active):,} with room for {counted(room, 'job')}, {running:,} running"
         yield Finding(Verdict.GOOD, "workers", text)
+
+
+def _is_gone(worker: WorkerStatus, info: Info) -> bool:
+    """Whether none of its queues has any consumer, however lately it said hello."""
+    own = [q for q in info.queues if q.type in worker.types and q.channel in worker.channels]
+    return bool(own) and not any(queue.consumers for queue in own)
 
 
 def _jobs(queue: QueueStatus) -> str:

@@ -19,6 +19,10 @@ Path = tuple[str | int, ...]
 MAX_DEPTH = 200
 """Levels of nesting; also what ends a YAML anchor that contains itself."""
 
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+NO_YAML = "no YAML"
+
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -55,12 +59,15 @@ def read_document(text: str) -> Document:
     if text.lstrip().startswith("{"):
         try:
             return Document(json.loads(text, object_pairs_hook=_object, parse_constant=_constant))
+        except RecursionError:
+            raise DocumentError(TOO_DEEP) from None
         except json.JSONDecodeError as error:
             json_error = DocumentError(f"no JSON: {error.msg}", error.lineno)
         try:  # a YAML flow mapping begins like this as well
             return _read_yaml(text)
-        except DocumentError:
-            raise json_error from None
+        except DocumentError as yaml_error:
+            is_no_yaml = yaml_error.problem.startswith(NO_YAML)
+            raise (json_error if is_no_yaml else yaml_error) from None
     return _read_yaml(text)
 
 
@@ -73,6 +80,7 @@ for _name, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
     ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})\\Z"), _first)
@@ -80,16 +88,37 @@ for _name, _pattern, _first in (
 
 def _read_yaml(text: str) -> Document:
     try:
+        _refuse_depth(text)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise DocumentError(f"no YAML: {error.problem}", mark.line + 1 if mark else None) from None
+        raise DocumentError(
+            f"{NO_YAML}: {error.problem}", mark.line + 1 if mark else None
+        ) from None
     except yaml.YAMLError as error:
-        raise DocumentError(f"no YAML: {str(error).splitlines()[0]}") from None
+        raise DocumentError(f"{NO_YAML}: {str(error).splitlines()[0]}") from None
     document = Document(None)
     if root is not None:
         document.value = _Reader(document.lines).read(root, ())
     return document
+
+
+def _refuse_depth(text: str) -> None:
+    """Refuse what is nested deeper than libyaml can compose: it would end the whole process.
+
+    Raises:
+        DocumentError: it is.
+        yaml.YAMLError: it is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            mark = event.start_mark
+            raise DocumentError(TOO_DEEP, mark.line + 1 if mark else None)
 
 
 class _Reader:
@@ -100,7 +129,7 @@ class _Reader:
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         if len(path) > MAX_DEPTH:
-            raise _at(node, f"nested more than {MAX_DEPTH} levels deep (an anchor inside itself?)")
+            raise _at(node, f"{TOO_DEEP} (an anchor inside itself?)")
         self._lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -159,6 +188,8 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 
 def _finite(text: str) -> float:
+    if text.lstrip("-+")[1:].isalpha():
+        raise ValueError(f"{text} is no JSON number; text goes in quotes")
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large for a number")

@@ -57,7 +57,7 @@ class Row:
     note: str = ""
 
 
-def tree(nodes: Sequence[Node], *, fold: bool = True) -> list[Row]:
+def tree(nodes: Sequence[Node], *, fold: bool) -> list[Row]:
     """Return the graph as a tree in which every job stands once.
 
     A job stands under the deepest of its dependencies (the last such); its other dependencies are
@@ -78,13 +78,6 @@ def tree(nodes: Sequence[Node], *, fold: bool = True) -> list[Row]:
         rows.append(Row(prefix, item, _note(item, home[item.id], by_id)))
         pending.extend(_branches(item.id, inner, children, fold))
     return rows
-
-
-def tree_text(rows: Sequence[Row]) -> str:
-    """Return the rows as plain text."""
-    parts = ((row.node.label if row.node else "", row.note) for row in rows)
-    texts = ("  ".join(filter(None, part)) for part in parts)
-    return "\n".join(row.prefix + text for row, text in zip(rows, texts, strict=True))
 
 
 def dot(nodes: Sequence[Node], name: str) -> str:

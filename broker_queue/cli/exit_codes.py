@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from textwrap import wrap
 
 from broker_queue.errors import (
     BrokerQueueError,
@@ -15,6 +16,9 @@ from broker_queue.errors import (
     NotRunning,
     Unavailable,
 )
+
+WIDTH = 70
+"""Of a meaning in ``--help``, which shows it indented on 80 columns."""
 
 
 class ExitCode(IntEnum):
@@ -50,8 +54,13 @@ class WaitTimeout(BrokerQueueError):
     """The time given by ``--timeout`` is over and not all jobs have ended; they go on."""
 
 
+class Interrupted(BrokerQueueError):
+    """Ctrl-C came while something was waited for that goes on; the text says how to follow it."""
+
+
 _CODES: tuple[tuple[type[BrokerQueueError], ExitCode], ...] = (
     (WaitTimeout, ExitCode.TIMEOUT),
+    (Interrupted, ExitCode.INTERRUPTED),
     (JobNotFinished, ExitCode.NOT_FINISHED),
     (NotExist, ExitCode.NOT_EXIST),
     (Conflict, ExitCode.CONFLICT),
@@ -70,4 +79,8 @@ def exit_code_for(error: BrokerQueueError) -> ExitCode:
 
 def exit_code_table() -> str:
     """Return the table that ``--help`` ends with."""
-    return "\n".join(f"{code:>4}  {text}" for code, text in MEANING.items())
+    return "\n".join(
+        f"{code:>4}  {line}" if number == 0 else f"{'':4}  {line}"
+        for code, text in MEANING.items()
+        for number, line in enumerate(wrap(text, WIDTH))
+    )

@@ -3,7 +3,7 @@
 ::
 
     name: nightly                    # optional, for people
-    id: 0199b5d2-…                   # optional, a UUID: submitting the file again changes nothing
+    id: 0199b5d2-…                   # optional, a UUID: submitted again, only new jobs are added
     defaults: {max_attempts: 3}      # optional, options for every job that does not say otherwise
     jobs:
       fetch:                         # the job's name, unique in the file
@@ -33,14 +33,16 @@ seconds or text such as ``90s``, ``10m``, ``1h30m``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid5
 
 from msgspec import structs
 
+from broker_queue.cli import limits
 from broker_queue.cli.document import Document, DocumentError, Path, read_document
 from broker_queue.cli.job_options import read_options
 from broker_queue.errors import ConfigurationError, Invalid, cycle_error
@@ -123,18 +125,19 @@ class _Reader:
         self._document = document
         self._source = source
         self._ids: dict[str, JobId] = {}
+        self._names: dict[str, str] = {}
+        self._waits_for: dict[str, list[str]] = {}
         self.problems: list[str] = []
 
     def graph(self, graph_id: str | None) -> Graph:
         top = self._document.value
-        if not isinstance(top, dict) or not isinstance(top.get("jobs"), dict) or not top["jobs"]:
+        if not isinstance(top, dict) or not isinstance(top.get("jobs"), dict):
             self._problem((), 'expected a mapping "jobs" with one entry for each job')
             return Graph()
         self._check_fields(top, TOP_FIELDS, ())
         name = top.get("name")
-        if name is not None and not isinstance(name, str):
-            self._problem(("name",), "expected text")
-            name = None
+        if name is not None:
+            name = self._checked(limits.label, name, ("name",))
         known = graph_id or top.get("id")
         graph = Graph(name=name)
         if known is not None:
@@ -145,44 +148,57 @@ class _Reader:
         shared = self._options(defaults, ("defaults",))
         for key, entry in top["jobs"].items():
             self._add_job(graph, key, entry, shared)
-        self._check(graph)
+        self._check_cycle()
+        self._check_message(graph)
         return graph
 
     def _make_ids(self, jobs: Mapping[str, Any], graph_id: GraphId) -> None:
         """Ids follow from the graph's id and the names, so that with it a submit can be repeated."""
         self._ids = {key: JobId(str(uuid5(UUID(graph_id), key))) for key in jobs}
+        self._names = {made: name for name, made in self._ids.items()}
 
     def _add_job(self, graph: Graph, key: str, entry: Any, shared: Mapping[str, Any]) -> None:
         path: Path = ("jobs", key)
-        if "/" in key:
-            self._problem(path, 'a job\'s name may not have a "/", which references use')
+        self._check_name(key, path)
         job = self._mapping(entry, path)
         self._check_fields(job, JOB_FIELDS, path)
-        kind = job.get("type")
-        if kind is not None and not isinstance(kind, str):
-            self._problem((*path, "type"), "expected text")
-            return
-        if kind is None and ("args" in job or "references" in job):
-            self._problem(path, 'has args but no "type"; only a milestone has no type')
-            return
-        args = job.get("args")
+        kind = self._type(job, path)
         references = self._references(job.get("references", {}), (*path, "references"))
+        args = job.get("args")
         for at in references:
             args = self._make_place(args, at, (*path, "references", at))
-        options = {**shared, **self._options(job, path)} if kind is not None else {}
+        options = self._options(job, path)
+        edges = self._dependencies(job.get("after"), (*path, "after"))
+        self._check_edges(edges, references, path)
+        self._note_waiting(key, edges, references)
+        if kind is not None:
+            options = {**shared, **options}
+            if "delay" in options and "available_at" in options:
+                self._problem((*path, "delay"), "give either delay or available_at, not both")
+        else:
+            options = {}
         try:
-            made = new_job(
-                kind,
-                args,
-                dependencies=self._dependencies(job.get("after"), (*path, "after")),
-                id=self._ids[key],
-                name=key,
-                **options,
-            )
+            made = new_job(kind, args, dependencies=edges, id=self._ids[key], name=key, **options)
         except Invalid as error:
             self._problem((*path, *_fields(error)), error.message)
             return
         graph.jobs.append(structs.replace(made, references=list(references.values())))
+
+    def _check_name(self, key: str, path: Path) -> None:
+        self._checked(limits.label, key, path)
+        if "/" in key:
+            self._problem(path, 'a job\'s name may not have a "/", which references use')
+
+    def _type(self, job: Mapping[str, Any], path: Path) -> str | None:
+        kind = job.get("type")
+        if kind is None:
+            if "args" in job or "references" in job:
+                self._problem(path, 'has args but no "type"; only a milestone has no type')
+            return None
+        if not isinstance(kind, str):
+            self._problem((*path, "type"), "expected text")
+            return None
+        return self._checked(limits.job_type, kind, (*path, "type"))
 
     def _options(self, job: Mapping[str, Any], path: Path) -> dict[str, Any]:
         given = {name: job[name] for name in OPTIONS if name in job}
@@ -208,6 +224,29 @@ class _Reader:
         job = self._job(item, path)
         return Edge(job, condition) if job else None
 
+    def _check_edges(
+        self, edges: list[Edge], references: Mapping[str, messages.Reference], path: Path
+    ) -> None:
+        """Refuse what no end of a dependency satisfies; a reference wants it to finish."""
+        wanted: dict[str, set[Condition]] = {}
+        for edge in edges:
+            wanted.setdefault(edge.job, set()).add(edge.condition)
+        for reference in references.values():
+            wanted.setdefault(str(reference.job), set()).add(Condition.SUCCESS)
+        for job, conditions in wanted.items():
+            if {Condition.SUCCESS, Condition.FAILURE} <= conditions:
+                self._problem(
+                    (*path, "after"),
+                    f"waits for {self._names.get(job, job)!r} both to finish (as a reference "
+                    "does) and to fail; no end of it satisfies both",
+                )
+
+    def _note_waiting(
+        self, key: str, edges: list[Edge], references: Mapping[str, messages.Reference]
+    ) -> None:
+        targets = (*(edge.job for edge in edges), *(item.job for item in references.values()))
+        self._waits_for[key] = [self._names[str(job)] for job in targets if job in self._names]
+
     def _references(self, value: Any, path: Path) -> dict[str, messages.Reference]:
         found: dict[str, messages.Reference] = {}
         for at, target in self._mapping(value, path).items():
@@ -215,10 +254,15 @@ class _Reader:
             if at and not at.startswith("/"):
                 self._problem(here, f'a place in the args begins with "/"; did you mean "/{at}"?')
                 continue
+            if self._checked(limits.pointer, at, here) is None:
+                continue
             name, pointer = self._target(target, here)
             job = self._job(name, here)
             if job:
                 found[at] = messages.Reference(at=at, job=job, pointer=pointer)
+        for outer, inner in pairwise(sorted(f"{at}/" for at in found)):
+            if inner.startswith(outer):
+                self._problem((*path, inner[:-1]), f"this place lies inside {outer[:-1]!r}")
         return found
 
     def _target(self, target: Any, path: Path) -> tuple[Any, str]:
@@ -226,14 +270,17 @@ class _Reader:
         if isinstance(target, dict):
             self._check_fields(target, ("job", "pointer"), path)
             pointer = target.get("pointer", "")
-            if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+            if not isinstance(pointer, str):
                 self._problem((*path, "pointer"), 'a JSON pointer begins with "/"')
                 pointer = ""
-            return target.get("job"), pointer
+            return target.get("job"), self._pointer(pointer, (*path, "pointer"))
         if not isinstance(target, str):
             return target, ""
         name, slash, rest = target.partition("/")
-        return name, slash + rest
+        return name, self._pointer(slash + rest, path)
+
+    def _pointer(self, text: str, path: Path) -> str:
+        return self._checked(limits.pointer, text, path) or ""
 
     def _make_place(self, args: Any, at: str, path: Path) -> Any:
         """Put null where the scheduler is to put the value, and make missing members on the way."""
@@ -272,25 +319,27 @@ class _Reader:
             self._problem(("id",), str(error))
             return Graph().id
 
-    def _check(self, graph: Graph) -> None:
-        """Check what the wire's models say of sizes and names, and that nothing waits for itself."""
-        if self.problems:
-            return
-        names = [job.name or "" for job in graph.jobs]
+    def _check_cycle(self) -> None:
         try:
-            message = messages.encode(graph.to_message())
-            decode(message, messages.Submit)
-        except Invalid as error:
-            self._wire_problem(error, names)
-        by_id: dict[str, str] = {made: name for name, made in self._ids.items()}
-        waits_for = {
-            job.name or "": [by_id[target] for target in _targets(job) if target in by_id]
-            for job in graph.jobs
-        }
-        try:
-            TopologicalSorter(waits_for).prepare()
+            TopologicalSorter(self._waits_for).prepare()
         except CycleError as error:
             self._problem(("jobs",), str(cycle_error(error.args[1])))
+
+    def _check_message(self, graph: Graph) -> None:
+        """Check what the wire's models say beyond what was checked here, if anything."""
+        if self.problems:
+            return
+        try:
+            decode(messages.encode(graph.to_message()), messages.Submit)
+        except Invalid as error:
+            self._wire_problem(error, [job.name or "" for job in graph.jobs])
+
+    def _checked(self, check: Callable[[Any], str], value: Any, path: Path) -> str | None:
+        try:
+            return check(value)
+        except ValueError as error:
+            self._problem(path, str(error))
+            return None
 
     def _wire_problem(self, error: Invalid, names: list[str]) -> None:
         field = str(error.details.get("field", ""))
@@ -323,11 +372,6 @@ class _Reader:
         place = f"{self._source}:{line}" if line else self._source
         where = _shown(path)
         self.problems.append(f"{place}: {where}: {text}" if where else f"{place}: {text}")
-
-
-def _targets(job: messages.NewJob) -> list[str]:
-    edges = [t.job if isinstance(t, messages.Dependency) else t for t in job.dependencies]
-    return [str(target) for target in (*edges, *(reference.job for reference in job.references))]
 
 
 def _meant(name: str, known: Any) -> str:

@@ -24,8 +24,11 @@ from broker_queue.address import (
     find_url,
     names_of,
 )
+from broker_queue.cli import limits
+from broker_queue.cli.arguments import given_text
 from broker_queue.cli.exit_codes import ExitCode, exit_code_for
 from broker_queue.cli.help_text import Command
+from broker_queue.cli.refusals import without_position
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ UrlOption = Annotated[
         "--url",
         metavar="URL",
         help=f"Broker: amqp://user:password@host:port/vhost. [env: {URL_VARIABLE}]",
+        parser=given_text,
         rich_help_panel=CONNECTION_PANEL,
         show_default=False,
     ),
@@ -56,6 +60,7 @@ NamespaceOption = Annotated[
         "--namespace",
         metavar="NAME",
         help=f"First part of all queue names. [env: {NAMESPACE_VARIABLE}] [default: {DEFAULT_NAMESPACE}]",
+        parser=given_text,
         rich_help_panel=CONNECTION_PANEL,
         show_default=False,
     ),
@@ -131,9 +136,7 @@ class Invocation:
     @property
     def address(self) -> str:
         """The URL without its password."""
-        from broker_queue.amqp.connection import parse_url  # slow to import
-
-        return str(parse_url(self.url).with_password(None).with_query(None))
+        return without_password(self.url)
 
     @property
     def names(self) -> Names:
@@ -151,6 +154,13 @@ class Invocation:
         return JobQueue(
             self.url, namespace=self.names.namespace, timeout=self.timeout, name="command line"
         )
+
+
+def without_password(url: str) -> str:
+    """Return a broker's URL as it may be shown."""
+    from broker_queue.amqp.connection import parse_url  # slow to import
+
+    return str(parse_url(url).with_password(None).with_query(None))
 
 
 def make_invocation(options: Options) -> Invocation:
@@ -263,7 +273,7 @@ def _show_error(run: Invocation, error: BrokerQueueError) -> None:
 
     if run.debug:
         logging.getLogger(__name__).error("failed", exc_info=error)
-    run.output.error(error)
+    run.output.error(without_position(error))
     if isinstance(error, Unavailable):
         run.output.note("`broker-queue doctor` looks at every part on the way.")
 
@@ -288,6 +298,6 @@ def _timeout_from_environment() -> float:
     if not text:
         return DEFAULT_TIMEOUT
     try:
-        return parse_duration(text)
+        return limits.span(parse_duration(text), above_zero=True)
     except ValueError as error:
         raise ConfigurationError(f"{TIMEOUT_VARIABLE}: {error}") from None

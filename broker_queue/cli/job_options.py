@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from broker_queue.cli import limits
 from broker_queue.cli.durations import parse_duration
 from broker_queue.protocol.messages import Backoff
 
@@ -30,16 +31,26 @@ def _text(value: Any) -> str:
     return value
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, got {value!r}")
-    return value
+def _channel(value: Any) -> str:
+    return limits.channel(_text(value))
+
+
+def _priority(value: Any) -> int:
+    return limits.whole(value, 0, limits.MAX_PRIORITY)
+
+
+def _attempts(value: Any) -> int:
+    return limits.whole(value, 1, limits.MAX_ATTEMPTS)
 
 
 def _duration(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError(f"expected a duration such as 90 or 10m, got {value!r}")
-    return parse_duration(value) if isinstance(value, str) else float(value)
+    return limits.span(parse_duration(value) if isinstance(value, str) else float(value))
+
+
+def _timeout(value: Any) -> float:
+    return limits.span(_duration(value), above_zero=True)
 
 
 def _moment(value: Any) -> datetime:
@@ -60,15 +71,16 @@ def _backoff(value: Any) -> Backoff:
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}; there are {', '.join(known)}")
     spans = {name: _duration(value[name]) for name in ("initial", "maximum") if name in value}
-    shares = {name: value[name] for name in ("factor", "jitter") if name in value}
+    bounds = {"factor": (1, limits.MAX_FACTOR), "jitter": (0, 1)}
+    shares = {name: limits.number(value[name], *bounds[name]) for name in bounds if name in value}
     return Backoff(**spans, **shares)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "channel": _text,
-    "priority": _whole,
-    "max_attempts": _whole,
-    "timeout": _duration,
+    "channel": _channel,
+    "priority": _priority,
+    "max_attempts": _attempts,
+    "timeout": _timeout,
     "delay": _duration,
     "available_at": _moment,
     "backoff": _backoff,

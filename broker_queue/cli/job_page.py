@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from broker_queue.cli.durations import format_age, format_duration, format_moment
+from broker_queue.cli.escaping import printable_lines
 from broker_queue.cli.states import STYLES, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
+from broker_queue.tracebacks import where
 
 if TYPE_CHECKING:
     from broker_queue.status import Error, JobStatus
@@ -23,8 +25,6 @@ MAX_SHOWN = 2_000
 """Characters of a result or of args; ``--json`` prints them whole."""
 
 MAX_DEPENDENCIES = 20
-MAX_TRACEBACK = 8
-"""Last lines of a traceback, which name the place in the job's own code."""
 DIM = "bright_black"
 
 
@@ -48,7 +48,10 @@ def ran_for(job: JobStatus, now: datetime) -> str:
     """Return how long its last attempt ran, or runs already; empty when it never ran."""
     if job.started is None or (job.finished is None and job.state is not State.RUNNING):
         return ""
-    return format_duration(max(0.0, ((job.finished or now) - job.started).total_seconds()))
+    seconds = max(0.0, ((job.finished or now) - job.started).total_seconds())
+    if job.timeout and job.error is not None and job.error.code == "timeout" and job.finished:
+        seconds = max(seconds, job.timeout)  # the scheduler hears of a start a little late
+    return format_duration(seconds)
 
 
 def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
@@ -133,21 +136,21 @@ def _contents(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
     elif job.error is not None:
         text = Text(f"{job.error.code}: ", style=STYLES[State.FAILED])
         yield "error", text.append(_cut(job.error.message), style="default")
-        if where := _traceback(job.error):
-            yield "where", Text(where, style=DIM)
+        if place := where(_traceback(job.error)):
+            yield "where", Text(printable_lines(place), style=DIM)
 
 
 def _traceback(error: Error) -> str:
-    """Return the end of the traceback that a worker sent in the details, if it did."""
+    """Return the traceback that a worker sent in the details, if it did."""
     text = error.details.get("traceback") if isinstance(error.details, dict) else None
-    return "\n".join(text.splitlines()[-MAX_TRACEBACK:]) if isinstance(text, str) else ""
+    return text if isinstance(text, str) else ""
 
 
 def _json_text(raw: bytes) -> Text:
     text = bytes(raw).decode()
     if len(text) > 100:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    return Text(_cut(text))
+    return Text(printable_lines(_cut(text)))
 
 
 def _cut(text: str) -> str:

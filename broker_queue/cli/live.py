@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker_queue.cli.durations import format_duration, format_moment
+from broker_queue.cli.escaping import escaped, printable
 from broker_queue.cli.job_page import DIM
 from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
 from broker_queue.cli.tally import RunningJob, Snapshot
@@ -30,6 +31,7 @@ MAX_FAILURES = 10
 
 def snapshot_page(snapshot: Snapshot, width: int, now: datetime) -> RenderableType:
     """Return bars for each type, then the running jobs with their progress."""
+    snapshot = escaped(snapshot)
     total = snapshot.total
     ended = sum(number for state, number in total.items() if state.is_final)
     title = Text.assemble(
@@ -137,7 +139,7 @@ class PlainBoard:
     def show(self, snapshot: Snapshot) -> None:
         if snapshot.finished:
             self._console.print(
-                Text(f"{snapshot.title}: ").append_text(counts_text(snapshot.total))
+                Text(f"{printable(snapshot.title)}: ").append_text(counts_text(snapshot.total))
             )
 
     def tell(self, event: JobEvent) -> None:
@@ -147,6 +149,7 @@ class PlainBoard:
 
 def event_line(event: JobEvent, now: datetime) -> Text:
     """Return one change as a line: time, state, what, id, and why it failed."""
+    event = escaped(event)
     what = event.name or event.type or "milestone"
     line = Text.assemble((format_moment(event.at, now), DIM), "  ")
     line.append_text(state_text(event.state))
@@ -157,5 +160,7 @@ def event_line(event: JobEvent, now: datetime) -> Text:
         share = f"{fraction:.0%} " if fraction is not None else ""
         line.append(f"  {share}{event.progress.message or ''}".rstrip())
     if event.error is not None:
-        line.append(f"  {event.error.code}: {event.error.message.splitlines()[0]}", style="red")
+        line.append(
+            f"  {event.error.code}: {(event.error.message.splitlines() or [''])[0]}", style="red"
+        )
     return line

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
 
+from broker_queue.cli.escaping import error_text, printable
 from broker_queue.errors import BrokerQueueError, RequestError
 from broker_queue.moments import from_milliseconds_or_none
 from broker_queue.plain import plain
@@ -38,6 +39,15 @@ class Format(StrEnum):
     QUIET = "quiet"
 
 
+@dataclass(frozen=True, slots=True)
+class RetriedPair:
+    """A job and its copy, which was made now or by an earlier retry."""
+
+    job: JobId
+    copy: JobStatus
+    is_new: bool
+
+
 class Board(Protocol):
     """What `watch` shows while it runs."""
 
@@ -56,11 +66,11 @@ class Output(Protocol):
     def statuses(self, jobs: Sequence[JobStatus]) -> None: ...
     def ended(self, jobs: Sequence[JobStatus]) -> None: ...
     def listed(self, page: JobPage) -> None: ...
-    def explained(self, explanation: messages.Explanation) -> None: ...
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None: ...
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
-    def retried(self, copies: Mapping[JobId, JobId]) -> None: ...
+    def retried(self, pairs: Sequence[RetriedPair]) -> None: ...
     def graphs(self, page: GraphPage) -> None: ...
-    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None: ...
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None: ...
     def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None: ...
     def planned(self, jobs: Sequence[messages.NewJob]) -> None: ...
     def text(self, text: str) -> None: ...
@@ -76,6 +86,14 @@ def _planned(job: messages.NewJob) -> dict[str, Any]:
     """Return a job as it is submitted, its time as all times are shown."""
     moment = from_milliseconds_or_none(job.available_at)
     return {**plain(job), "available_at": plain(moment)}
+
+
+def _fields(job: JobStatus, *not_asked_for: str) -> dict[str, Any]:
+    """Return a job as JSON, without what was not asked for: null would say that there is none."""
+    found: dict[str, Any] = plain(job.to_dict())
+    for name in (*not_asked_for, *(["args"] if job.raw_args is None else [])):
+        del found[name]
+    return found
 
 
 def _json(value: Any) -> str:
@@ -96,32 +114,40 @@ class JsonOutput:
         self._write(plain(answer))
 
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        self._write({"jobs": [job.to_dict() for job in jobs]})
+        self._write({"jobs": [_fields(job) for job in jobs]})
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
 
     def listed(self, page: JobPage) -> None:
-        self._write({"jobs": [job.to_dict() for job in page.jobs], "next": page.next})
+        jobs = [_fields(job, "result", "dependencies") for job in page.jobs]
+        self._write({"jobs": jobs, "next": page.next})
 
-    def explained(self, explanation: messages.Explanation) -> None:
-        self._write(plain(explanation))
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        self._write({**plain(explanation), "retried_as": retried_as})
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         self._write(plain(answer))
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        pairs = [{"job": job, "retried_as": copy} for job, copy in copies.items()]
-        self._write({"jobs": pairs})
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        self._write(
+            {
+                "jobs": [
+                    {"job": pair.job, "retried_as": pair.copy.id, "new": pair.is_new}
+                    for pair in pairs
+                ]
+            }
+        )
 
     def graphs(self, page: GraphPage) -> None:
         self._write(plain(page))
 
-    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "jobs": [job.to_dict() for job in jobs]})
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
+        self._write({**plain(graph), "jobs": [_fields(job, "result") for job in jobs]})
 
     def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
-        self._write({**plain(graph), "failed": [job.to_dict() for job in failed]})
+        jobs = [_fields(job, "result", "dependencies") for job in failed]
+        self._write({**plain(graph), "failed": jobs})
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
         self._write({"jobs": [_planned(job) for job in jobs]})
@@ -181,24 +207,26 @@ class QuietOutput:
         self._write(*(job.state.value for job in jobs))
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
-        self._write(*((job.raw_result or b"null").decode() for job in jobs))
+        """Print the results; of several, an empty line for a job that has none."""
+        if len(jobs) > 1 or jobs[0].raw_result is not None:
+            self._write(*((job.raw_result or b"").decode() for job in jobs))
 
     def listed(self, page: JobPage) -> None:
         self._write(*(job.id for job in page.jobs))
 
-    def explained(self, explanation: messages.Explanation) -> None:
-        self._write(explanation.summary)
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        self._write(printable(explanation.summary))
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         self._write(str(answer.canceled))
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        self._write(*copies.values())
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        self._write(*(pair.copy.id for pair in pairs))
 
     def graphs(self, page: GraphPage) -> None:
         self._write(*(graph.id for graph in page.graphs))
 
-    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None:
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
         self._write(*(job.id for job in jobs))
 
     def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
@@ -211,13 +239,13 @@ class QuietOutput:
         self._write(text)
 
     def workers(self, workers: Sequence[WorkerStatus]) -> None:
-        self._write(*(worker.worker for worker in workers))
+        self._write(*(printable(worker.worker) for worker in workers))
 
     def findings(self, findings: Sequence[Finding]) -> None:
         """Say only what is wrong: nothing when all is well."""
         for finding in findings:
             if finding.verdict == "problem":
-                self._write(f"{finding.subject}: {finding.text}")
+                self._write(printable(f"{finding.subject}: {finding.text}"))
 
     def facts(self, facts: Mapping[str, str]) -> None:
         self._write(next(iter(facts.values()), ""))
@@ -229,7 +257,7 @@ class QuietOutput:
         """Scripts read no remarks."""
 
     def error(self, error: BrokerQueueError) -> None:
-        print(f"Error: {error}", file=self._err, flush=True)
+        print(f"Error: {error_text(error)}", file=self._err, flush=True)
 
     def _write(self, *lines: str) -> None:
         for line in lines:

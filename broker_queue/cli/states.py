@@ -58,6 +58,16 @@ def counts_text(counts: Mapping[State, int]) -> Text:
     return Text(", ").join(parts) if parts else Text("no jobs", style="bright_black")
 
 
+def counts_marks(counts: Mapping[State, int]) -> Text:
+    """Return ``12 ✓  1 ✗``: the counts where there is no room for words."""
+    parts = [
+        Text(f"{counts[state]:,} {MARKS[state]}", style=STYLES[state])
+        for state in ORDER
+        if counts.get(state)
+    ]
+    return Text("  ").join(parts) if parts else Text("no jobs", style="bright_black")
+
+
 def bar(counts: Mapping[State, int], width: int) -> Text:
     """Return a bar with a part for each state: thick for ended, dotted for running, thin for open.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,12 +13,13 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 from rich.text import Text
 
-from broker_queue.cli.columns import Column, table
+from broker_queue.cli.columns import Column, fitting, table
 from broker_queue.cli.diagnosis import Finding, Verdict
 from broker_queue.cli.drawing import Node, Parent, Row, tree
 from broker_queue.cli.durations import current_time, format_age, format_duration
+from broker_queue.cli.escaping import error_text, escaped
 from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
-from broker_queue.cli.states import MARKS, STYLES, bar, counts_text, state_text
+from broker_queue.cli.states import MARKS, STYLES, bar, counts_marks, counts_text, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
 from broker_queue.protocol import messages
@@ -26,7 +27,7 @@ from broker_queue.protocol import messages
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from broker_queue.cli.output import Board
+    from broker_queue.cli.output import Board, RetriedPair
     from broker_queue.errors import BrokerQueueError
     from broker_queue.job import JobId
     from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1_000
 """Columns when the output goes into a file or pipe: nothing is cut."""
+
+BAR = 20
+"""Cells of a bar in a list."""
 
 VERDICT_MARKS = {
     Verdict.GOOD: ("✓", "green"),
@@ -57,11 +61,11 @@ class TableOutput:
         self._line(answer.graph or "")
 
     def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        now = self._clock()
+        jobs, now = escaped(jobs), self._clock()
         if len(jobs) == 1:
             self._show(job_page(jobs[0], now))
         else:
-            self._show(table(_job_columns(jobs, now), self._out.width))
+            self._table(_job_columns(jobs, now))
 
     def ended(self, jobs: Sequence[JobStatus]) -> None:
         self.statuses(jobs)
@@ -70,16 +74,19 @@ class TableOutput:
         if not page.jobs:
             self.note("No jobs.")
             return
-        self._show(table(_job_columns(page.jobs, self._clock()), self._out.width))
+        self._table(_job_columns(escaped(page.jobs), self._clock()))
         if page.next is not None:
-            self.note("There are more: --limit N or --all.")
+            self.note(f"There are more: --before {page.next}, or --limit N, or --all.")
 
-    def explained(self, explanation: messages.Explanation) -> None:
+    def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None:
+        explanation = escaped(explanation)
         self._out.print(Text.assemble(state_text(explanation.state), "  ", explanation.summary))
         for index, reason in enumerate(explanation.reasons):
             if index == 0 and reason.text in explanation.summary:
                 continue
             self._out.print(_reason_line(reason), soft_wrap=True)
+        if retried_as is not None:
+            self._out.print(Text(f"  retried as {retried_as}"), soft_wrap=True)
 
     def canceled(self, answer: messages.CanceledJobs) -> None:
         text = f"Canceled {counted(answer.canceled, 'job')}"
@@ -89,48 +96,49 @@ class TableOutput:
             text += f"; {answer.already_final:,} had ended already"
         self._line(f"{text}.")
 
-    def retried(self, copies: Mapping[JobId, JobId]) -> None:
-        columns = [
-            Column("job", list(copies)),
-            Column("retried as", list(copies.values())),
-        ]
-        if copies:
-            self._show(table(columns, self._out.width))
-        else:
+    def retried(self, pairs: Sequence[RetriedPair]) -> None:
+        if not pairs:
             self.note("Nothing to retry: no job of these failed, was skipped or was canceled.")
+            return
+        now, copies = self._clock(), escaped([pair.copy for pair in pairs])
+        columns = [
+            Column("job", [label(copy) for copy in copies], flexible=True),
+            Column("retried as", [copy.id for copy in copies]),
+            Column("state", [state_text(copy.state) for copy in copies]),
+            Column("queued", [format_age(copy.queued, now) for copy in copies], 1),
+            Column("retry of", [pair.job for pair in pairs], 2),
+        ]
+        self._table(columns)
+        before = sum(not pair.is_new for pair in pairs)
+        if before:
+            which = "Each of these" if before == len(pairs) else f"{before:,} of these"
+            self.note(f"{which} had been retried before; to run a copy once more, retry the copy.")
 
     def graphs(self, page: GraphPage) -> None:
         if not page.graphs:
             self.note("No graphs.")
             return
-        now = self._clock()
-        counts = [_total(graph) for graph in page.graphs]
-        columns = [
-            Column("id", [graph.id for graph in page.graphs]),
-            Column("name", [graph.name or "" for graph in page.graphs], flexible=True),
-            Column("", [bar(count, 20) for count in counts], 2),
-            Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
-            Column("queued", [format_age(graph.queued, now) for graph in page.graphs], 1),
-            Column("took", [_took(graph) for graph in page.graphs], 4, "right"),
-            Column("states", [counts_text(count) for count in counts], 5),
-        ]
-        self._show(table(columns, self._out.width))
+        now, page = self._clock(), escaped(page)
+        columns = _graph_columns(page.graphs, now, counts_text)
+        if fitting(columns[:-1], self._out.width)[1]:  # the bar alone is no reason
+            columns = _graph_columns(page.graphs, now, counts_marks)
+        self._table(columns)
         if page.next is not None:
-            self.note("There are more: --limit N.")
+            self.note(f"There are more: --before {page.next}, or --limit N.")
 
-    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus]) -> None:
-        now = self._clock()
+    def graph(self, graph: GraphStatus, jobs: Sequence[JobStatus], *, fold: bool) -> None:
+        now, graph, jobs = self._clock(), escaped(graph), escaped(jobs)
         self._graph_head(graph, now)
         by_id = {job.id: job for job in jobs}
-        for row in tree(nodes_of(jobs)):
+        for row in tree(nodes_of(jobs), fold=fold):
             job = by_id.get(row.node.id) if row.node else None  # type: ignore[call-overload]
             self._out.print(_tree_line(row, job, now), no_wrap=True, overflow="ellipsis")
 
     def graph_ended(self, graph: GraphStatus, failed: Sequence[JobStatus]) -> None:
-        now = self._clock()
-        self._graph_head(graph, now)
+        now, failed = self._clock(), escaped(failed)
+        self._graph_head(escaped(graph), now)
         if failed:
-            self._show(table(_job_columns(failed, now), self._out.width))
+            self._table(_job_columns(failed, now))
 
     def _graph_head(self, graph: GraphStatus, now: datetime) -> None:
         head = Text.assemble((graph.name or "graph", "bold"), "  ", graph.id)
@@ -141,7 +149,7 @@ class TableOutput:
         self._out.print(counts_text(_total(graph)))
 
     def planned(self, jobs: Sequence[messages.NewJob]) -> None:
-        for row in tree(nodes_of_new(jobs)):
+        for row in tree(nodes_of_new(escaped(jobs)), fold=True):
             self._out.print(_tree_line(row, None, self._clock()), no_wrap=True, overflow="ellipsis")
         edges = sum(len(job.dependencies) + len(job.references) for job in jobs)
         self.note(f"{counted(len(jobs), 'job')} and {counted(edges, 'edge')}; nothing was sent.")
@@ -153,7 +161,7 @@ class TableOutput:
         if not workers:
             self.note("No worker has said hello. Start one: broker-queue worker MODULE:WORKER")
             return
-        now = self._clock()
+        now, workers = self._clock(), escaped(workers)
         columns = [
             Column("worker", [worker.worker for worker in workers]),
             Column("types", [", ".join(worker.types) for worker in workers], flexible=True),
@@ -164,9 +172,10 @@ class TableOutput:
             Column("seen", [format_age(worker.seen, now) for worker in workers], 1),
             Column("software", [worker.software for worker in workers], 5),
         ]
-        self._show(table(columns, self._out.width))
+        self._table(columns)
 
     def findings(self, findings: Sequence[Finding]) -> None:
+        findings = escaped(findings)
         width = max((len(finding.subject) for finding in findings), default=0)
         for finding in findings:
             mark, style = VERDICT_MARKS[finding.verdict]
@@ -176,6 +185,7 @@ class TableOutput:
                 self._out.print(Text(f"  {'':<{width}}  → {finding.advice}"), soft_wrap=True)
 
     def facts(self, facts: Mapping[str, str]) -> None:
+        facts = escaped(facts)
         width = max(len(name) for name in facts)
         for name, value in facts.items():
             self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), value), soft_wrap=True)
@@ -190,7 +200,15 @@ class TableOutput:
         self._err.print(Text(text, style=DIM), soft_wrap=True)
 
     def error(self, error: BrokerQueueError) -> None:
-        self._err.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        self._err.print(Text.assemble(("Error: ", "bold red"), error_text(error)), soft_wrap=True)
+
+    def _table(self, columns: Sequence[Column]) -> None:
+        """Show a table; what has no room is named, so that nobody takes it for missing."""
+        shown, dropped = fitting(columns, self._out.width)
+        self._show(table(shown, self._out.width))
+        titles = ", ".join(column.title.upper() for column in dropped if column.title)
+        if titles:
+            self.note(f"No room for {titles}; a wider terminal or --json shows more.")
 
     def _show(self, renderable: RenderableType) -> None:
         """Print without the blanks that rich fills every line with: they spoil what is copied."""
@@ -215,6 +233,7 @@ def make_console(stream: TextIO) -> Console:
 
 def nodes_of(jobs: Sequence[JobStatus]) -> list[Node]:
     """Return stored jobs as they are drawn, oldest first."""
+    jobs = escaped(jobs)
     return [
         Node(
             id=job.id,
@@ -258,9 +277,26 @@ def _job_columns(jobs: Sequence[JobStatus], now: datetime) -> list[Column]:
         Column("name", [job.name or "" for job in jobs], 2, flexible=True),
         Column("queued", [format_age(job.queued, now) for job in jobs], 3),
         Column("ran", [ran_for(job, now) for job in jobs], 4, "right"),
-        Column("channel", [job.channel for job in jobs], 5),
-        Column("attempt", [_attempt(job) for job in jobs], 6, "right"),
-        Column("remark", [_remark(job) for job in jobs], 7),
+        Column("attempt", [_attempt(job) for job in jobs], 5, "right"),
+        Column("channel", [job.channel for job in jobs], 6),
+        Column("remark", [_remark(job) for job in jobs], 7, flexible=True),
+    ]
+
+
+def _graph_columns(
+    graphs: Sequence[GraphStatus],
+    now: datetime,
+    shown: Callable[[Mapping[State, int]], Text],
+) -> list[Column]:
+    counts = [_total(graph) for graph in graphs]
+    return [
+        Column("id", [graph.id for graph in graphs]),
+        Column("name", [graph.name or "" for graph in graphs], flexible=True),
+        Column("states", [shown(count) for count in counts]),
+        Column("jobs", [f"{sum(count.values()):,}" for count in counts], 3, "right"),
+        Column("queued", [format_age(graph.queued, now) for graph in graphs], 1),
+        Column("took", [_took(graph) for graph in graphs], 2, "right"),
+        Column("", [bar(count, BAR) for count in counts], 4),
     ]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker_queue.cli.invocation import Invocation
 from broker_queue.cli.remembered import LAST, Remembered, recall
 from broker_queue.errors import Conflict, Invalid, NotExist
-from broker_queue.job import GraphId, JobId, parse_graph_id, parse_job_id
+from broker_queue.job import GraphId, JobId, State, parse_graph_id, parse_job_id
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
-    from broker_queue.job import State
     from broker_queue.status import JobStatus
 
 PAGE = 1_000
@@ -22,6 +22,10 @@ PAGE = 1_000
 
 SEARCHED = 1_000
 """Newest jobs among which the beginning (or end) of an id is looked for."""
+
+FAILURES = (State.FAILED, State.CANCELED)
+"""What makes a graph a failure. A job skipped alone does not: a job that handles failures is
+skipped whenever there was none."""
 
 _PART_OF_ID = re.compile(r"[0-9a-fA-F-]{4,35}\Z")
 
@@ -37,7 +41,7 @@ class Targets:
 async def find_targets(
     run: Invocation, queue: JobQueue, words: Sequence[str], graph: str | None
 ) -> Targets:
-    """Return what the words of a command line mean; ``last`` may be a graph.
+    """Return what the words of a command line mean; ``last`` or one id alone may be a graph.
 
     Raises:
         Invalid: nothing is named, or both jobs and a graph.
@@ -53,7 +57,17 @@ async def find_targets(
         made = _recall(run)
         if made.kind == "graph":
             return Targets(graph=GraphId(made.id))
-    return Targets(jobs=tuple(await find_jobs(run, queue, words)))
+    jobs = tuple(await find_jobs(run, queue, words))
+    if words == [*jobs] and len(jobs) == 1:
+        return await _job_or_graph(queue, jobs[0])
+    return Targets(jobs=jobs)
+
+
+async def _job_or_graph(queue: JobQueue, identifier: JobId) -> Targets:
+    """Return the graph that has this id, else the job; ``submit`` prints ids of graphs."""
+    with suppress(NotExist):
+        return Targets(graph=GraphId((await queue.graph(identifier)).id))
+    return Targets(jobs=(identifier,))
 
 
 async def find_jobs(run: Invocation, queue: JobQueue, words: Sequence[str]) -> list[JobId]:
@@ -125,12 +139,14 @@ async def jobs_of_graph(
 
 
 async def _job_in_graph(queue: JobQueue, graph: GraphId, name: str) -> JobId:
-    page = await queue.list(graph=graph, name=name, limit=2)
+    """Return the job of this name; of one that was retried, the newest copy."""
+    page = await queue.list(graph=graph, name=name, limit=PAGE)
     if not page.jobs:
         raise NotExist(f"graph {graph} has no job named {name!r}")
-    if len(page.jobs) > 1:
+    newest = [job.id for job in page.jobs if job.retried_as is None]
+    if len(newest) != 1:
         raise Conflict(f"graph {graph} has several jobs named {name!r}; give the id")
-    return page.jobs[0].id
+    return newest[0]
 
 
 async def _job_like(queue: JobQueue, part: str) -> JobId:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from broker_queue.amqp.ending import end
-from broker_queue.cli.exit_codes import ExitCode, WaitTimeout
+from broker_queue.cli.exit_codes import ExitCode, Interrupted, WaitTimeout
 from broker_queue.cli.invocation import Invocation
 from broker_queue.cli.tally import Tally
-from broker_queue.cli.targets import PAGE, Targets, jobs_of_graph
+from broker_queue.cli.targets import FAILURES, PAGE, Targets, jobs_of_graph
 from broker_queue.cli.words import counted
 from broker_queue.job import FINAL_STATES, GraphId, State
 
@@ -19,10 +21,6 @@ if TYPE_CHECKING:
     from broker_queue.status import JobStatus
 
 OPEN_STATES = tuple(state for state in State if state not in FINAL_STATES)
-FAILURES = (State.FAILED, State.CANCELED)
-"""What makes a graph a failure. A job skipped alone does not: a job that handles failures is
-skipped whenever there was none."""
-
 FAILED_SHOWN = 20
 REDRAW = 0.1
 """Seconds between pictures: as smooth as a terminal over a slow line allows."""
@@ -55,6 +53,19 @@ async def follow(run: Invocation, queue: JobQueue, targets: Targets) -> ExitCode
     status = await queue.graph(targets.graph)
     await _show_events(run, queue, targets, status.name or targets.graph)
     return ExitCode.NOT_FINISHED if await _failures(queue, targets.graph, 1) else ExitCode.OK
+
+
+@contextmanager
+def going_on(what: str, identifier: str) -> Iterator[None]:
+    """Say of who is interrupted here that only the waiting ends, and how to go on with it.
+
+    Raises:
+        Interrupted: with Ctrl-C.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Interrupted(f"interrupted; {what} goes on: broker-queue wait {identifier}") from None
 
 
 async def _finish_graph(run: Invocation, queue: JobQueue, graph: GraphId) -> ExitCode:

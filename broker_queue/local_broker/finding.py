@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_queue.address import URL_VARIABLE
-from broker_queue.errors import BrokerQueueError
+from broker_queue.amqp.connection import parse_url
+from broker_queue.errors import Unavailable
 from broker_queue.local_broker import container, debian
 from broker_queue.local_broker.handshake import problem_with
 from broker_queue.local_broker.node import NodeError, PrivateNode, installed_server
@@ -20,18 +21,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that answers. `node` is there when it is a private one."""
+    """A broker that answers."""
 
     url: str
     description: str
     management_url: str | None = None
-    node: PrivateNode | None = None
 
 
-class NoBroker(BrokerQueueError):
+class NoBroker(Unavailable):
     """No broker was found and none could be started; the text says what was tried, and the way out.
 
-    Attributes:
+    Args:
         tried: each way and why it did not work.
     """
 
@@ -45,7 +45,6 @@ class NoBroker(BrokerQueueError):
             "or brew install rabbitmq\n"
             "  - start Docker, and pip install 'broker-queue[docker]'"
         )
-        self.tried = tried
 
 
 def to_stderr(text: str) -> None:
@@ -56,6 +55,7 @@ def to_stderr(text: str) -> None:
 @contextmanager
 def find_broker(
     *,
+    url: str | None = None,
     folder: Path | None = None,
     management: bool = False,
     progress: Progress = to_stderr,
@@ -63,20 +63,23 @@ def find_broker(
     """Find or start a broker for the length of the block; what was started is stopped again.
 
     Args:
+        url: of the one to be used; else the environment's ``BROKER_QUEUE_URL``.
         folder: where a private node keeps its data; a temporary one when left out.
         management: ask for the management page too.
         progress: called with a line about each step that takes a while.
 
     Raises:
-        NoBroker: nothing worked. A URL in the environment that does not answer is final: the
-            others are not tried.
+        NoBroker: nothing worked.
+        Unavailable: the URL that was given does not answer; nothing else is tried.
     """
-    given = os.environ.get(URL_VARIABLE)
+    given = url or os.environ.get(URL_VARIABLE)
     if given:
+        source = "the URL that was given" if url else URL_VARIABLE
         problem = problem_with(given)
         if problem is not None:
-            raise NoBroker([(f"{URL_VARIABLE}={given}", problem)])
-        yield Broker(given, f"the broker of {URL_VARIABLE}")
+            shown = parse_url(given).with_password(None)
+            raise Unavailable(f"no broker answers at {shown} ({source}): {problem}")
+        yield Broker(given, f"the broker of {source}")
         return
     tried: list[tuple[str, str]] = [(URL_VARIABLE, "not set")]
     with debian.one_at_a_time():
@@ -104,7 +107,7 @@ def _private_node(folder: Path | None, *, management: bool, progress: Progress) 
         raise NoBroker([("the installed rabbitmq-server", str(error))]) from error
     try:
         description = f"a private RabbitMQ node in {node.folder}"
-        yield Broker(node.url, description, node.management_url, node)
+        yield Broker(node.url, description, node.management_url)
     finally:
         node.__exit__(None, None, None)
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +32,9 @@ START_TIMEOUT = 90.0
 """Seconds; a small machine under load takes some twenty."""
 
 STOP_TIMEOUT = 20.0
+
+SHOWN_OF_LOG = 12
+"""Lines that tell why it did not start."""
 
 CONFIGURATION = {
     "raft.wal_max_size_bytes": "33554432",  # the default reserves half a gigabyte
@@ -73,7 +75,6 @@ class PrivateNode:
     Args:
         folder: keeps its data; a temporary one, removed at the end, when left out.
         management: with the management plugin, at `management_url`.
-        configuration: more lines of rabbitmq.conf.
 
     Raises:
         NodeError: no server is installed.
@@ -84,7 +85,6 @@ class PrivateNode:
         folder: Path | None = None,
         *,
         management: bool = False,
-        configuration: Mapping[str, str] | None = None,
     ) -> None:
         server = installed_server()
         if server is None:
@@ -93,7 +93,6 @@ class PrivateNode:
         self._is_temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="broker-queue-rabbitmq-"))
         self._management = management
-        self._configuration = CONFIGURATION | dict(configuration or {})
         self._process: subprocess.Popen[bytes] | None = None
         ports = _ports(self.folder / "ports.json", 4)
         self._port, self._distribution_port, self._epmd_port, self._management_port = ports
@@ -145,7 +144,7 @@ class PrivateNode:
             )
         problem = wait_until_it_answers(self.url, START_TIMEOUT, lambda: self.is_running)
         if problem is not None:
-            log = self.log_excerpt()
+            log = self._log_excerpt()
             self.kill()
             raise NodeError(f"the private RabbitMQ node did not start: {problem}\n{log}")
 
@@ -169,19 +168,14 @@ class PrivateNode:
             process.terminate()  # a node that was still starting had no process id
             process.wait(STOP_TIMEOUT)
 
-    def restart(self) -> None:
-        """Stop it in order and start it again on the same data and ports."""
-        self.stop()
-        self.start()
-
-    def log_excerpt(self, lines: int = 12) -> str:
+    def _log_excerpt(self) -> str:
         """Return the first errors that it logged, or the end of its log if there are none."""
         texts = []
         for path in (*sorted(self.folder.glob("log/*.log")), self.folder / "console.log"):
             with suppress(OSError):
                 texts += path.read_text(errors="replace").splitlines()
         errors = [text for text in texts if "[error]" in text]
-        return "\n".join(errors[:lines] or texts[-lines:])
+        return "\n".join(errors[:SHOWN_OF_LOG] or texts[-SHOWN_OF_LOG:])
 
     def __enter__(self) -> PrivateNode:
         try:
@@ -210,7 +204,7 @@ class PrivateNode:
 
     def _write_configuration(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = dict(self._configuration)
+        lines = dict(CONFIGURATION)
         if self._management:
             lines["management.tcp.ip"] = "127.0.0.1"
             lines["management.tcp.port"] = str(self._management_port)

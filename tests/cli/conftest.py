@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +92,8 @@ class FakeQueue:
         return JobPage(found[: wanted.get("limit", 50)])
 
     async def explain(self, wanted: JobId) -> messages.Explanation:
+        if self.graph_status is not None and wanted == self.graph_status.id:
+            self._job(wanted)
         return messages.Explanation(job=wanted, state=State.WAITING, summary="waits for fetch")
 
     async def cancel_job(self, wanted: JobId, **options: Any) -> messages.CanceledJobs:
@@ -103,10 +105,22 @@ class FakeQueue:
         return messages.CanceledJobs(canceled=3, running=1)
 
     async def retry(self, *jobs: JobId) -> dict[JobId, JobId]:
-        return {wanted: job_id(500 + index) for index, wanted in enumerate(jobs)}
+        """Answer as the scheduler does: a job that was retried before with the copy that exists."""
+        copies = {}
+        for index, wanted in enumerate(jobs):
+            original = self._job(wanted)
+            if original.retried_as is None:
+                copy = replace(original, id=job_id(500 + index), state=State.QUEUED, queued=NOW)
+                self.jobs.append(replace(copy, retry_of=wanted))
+                self.jobs[self.jobs.index(original)] = replace(original, retried_as=copy.id)
+            copies[wanted] = self._job(wanted).retried_as or wanted
+        return copies
+
+    async def retry_graph(self, wanted: GraphId) -> dict[JobId, JobId]:
+        return await self.retry(*(job.id for job in self.jobs if job.state is State.FAILED))
 
     async def graph(self, wanted: GraphId) -> GraphStatus:
-        if self.graph_status is None:
+        if self.graph_status is None or any(job.id == wanted for job in self.jobs):
             raise NotExist(f"there is no graph {wanted}")
         return self.graph_status
 
@@ -125,7 +139,7 @@ class FakeQueue:
         for found in self.jobs:
             if found.id == wanted:
                 return found
-        raise NotExist(f"there is no job {wanted}")
+        raise NotExist(f"jobs[0]: no job has the id {wanted}", {"jobs": [wanted]})
 
 
 Result = SimpleNamespace
@@ -146,6 +160,7 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("URL", "NAMESPACE", "TIMEOUT"):
         monkeypatch.delenv(f"BROKER_QUEUE_{name}", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # of whoever runs the tests: nothing is cut
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from broker_queue.cli.columns import Column, table
-from broker_queue.cli.states import bar, counts_text
+from broker_queue.cli.columns import Column, fitting, table
+from broker_queue.cli.states import bar, counts_marks, counts_text
 from broker_queue.job import State
 
 COLUMNS = [
@@ -21,7 +21,8 @@ COLUMNS = [
 
 def printed(width: int) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=width).print(table(COLUMNS, width))
+    shown, _ = fitting(COLUMNS, width)
+    Console(file=out, width=width).print(table(shown, width))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
@@ -38,6 +39,11 @@ def test_the_least_important_column_goes_first() -> None:
     assert printed(20)[0] == "ID    NAME"
 
 
+def test_what_was_left_out_is_told_but_not_what_is_empty() -> None:
+    titles = [[column.title for column in part] for part in fitting(COLUMNS, 20)]
+    assert titles == [["id", "name"], ["queued", "ran"]]
+
+
 def test_names_are_cut_last() -> None:
     assert printed(12) == ["ID    NAME", "0199  a lon…", "0200"]
 
@@ -52,4 +58,5 @@ def test_a_bar_has_its_width_and_shows_one_failure_in_a_million() -> None:
 def test_counts_name_only_what_there_is() -> None:
     counts = {State.WAITING: 12_000, State.FAILED: 1, State.FINISHED: 0}
     assert counts_text(counts).plain == "1 failed, 12,000 waiting"
-    assert counts_text({}).plain == "no jobs"
+    assert counts_marks(counts).plain == "1 ✗  12,000 ○"
+    assert counts_text({}).plain == counts_marks({}).plain == "no jobs"

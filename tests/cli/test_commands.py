@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,16 @@ def test_args_come_from_a_file_or_standard_input(
     [
         (("build", "{level: 3}"), "args is no JSON"),
         (("build", "{level: 3}"), "quote it for the shell"),
+        (("build", "@"), "the name of the file is empty"),
         (("build", "@/nonexistent"), "cannot read /nonexistent: No such file"),
-        (("build", "--timeout", "soon"), "'soon' is no duration"),
+        (("build", "--timeout", "soon"), "'--timeout': 'soon' is no duration; write 90, 1.5s, 10m"),
+        (("build", "--timeout", "0"), "'--timeout': must be longer than 0 s"),
+        (("build", "--delay", "9999d"), "'--delay': is longer than ten years (3650d)"),
+        (("a/b",), "'TYPE': 'a/b' is not the name of a type: letters (a to z, A to Z), digits and"),
+        (("build", "--channel", "x y"), "'--channel': 'x y' is not the name of a channel: letters"),
+        (("build", "--name", "n" * 201), "'--name': has 201 characters, at most 200 are allowed"),
+        (("build", "--id", "zz"), "'--id': 'zz' is no job id: expected a UUID"),
+        (("build", "--priority", "10"), "'--priority': "),
         (("build", "--after", "nonsense"), "'nonsense' is no job"),
     ],
 )
@@ -105,7 +114,13 @@ def test_enqueue_and_wait_shows_the_end_and_says_it_in_the_code(
     found = command_line("enqueue", "build", "--wait", "-q")
     assert (found.code, found.out) == (0, '{"ok": 1}\n')
     queue.jobs = [job(1, State.FAILED, error=Error(code="x", message="y"))]
-    assert command_line("enqueue", "build", "--wait").code == 1
+    found = command_line("enqueue", "build", "--wait")
+    assert (found.code, "x: y" in found.out) == (1, True)
+    assert found.err == f"Enqueued {job_id(1)}; waiting until it has ended.\n"
+    found = command_line("enqueue", "build", "--wait", "-q")
+    assert (found.code, found.out, found.err) == (1, "", "")
+    found = command_line("enqueue", "build", "--wait", "--json")
+    assert (json.loads(found.out)["jobs"][0]["id"], found.err) == (job_id(1), "")
 
 
 def test_what_was_not_answered_names_the_id_to_repeat_it_with(
@@ -271,21 +286,112 @@ def test_canceling_a_graph_wants_a_yes(command_line: CommandLine, queue: FakeQue
     assert found.out == "Canceled 3 jobs, 1 of them running: their workers are told to stop.\n"
 
 
+def test_one_of_several_that_is_not_there_cancels_none(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.jobs = [job(1, State.QUEUED)]
+    found = command_line("cancel", job_id(1), job_id(2))
+    assert (found.code, found.err) == (3, f"Error: no job has the id {job_id(2)}\n")
+    assert [name for name, _ in queue.calls] == ["job_statuses"]
+
+
+def test_a_graph_that_has_ended_is_canceled_without_a_question(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    counts = [messages.TypeCount(type="build", state=State.FINISHED, jobs=3)]
+    queue.graph_status = replace(OPEN_GRAPH, counts=counts)
+    assert command_line("cancel", "--graph", graph_id(1)).code == 0
+
+
+def test_the_id_of_a_graph_stands_for_the_graph_where_last_may(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.graph_status = OPEN_GRAPH
+    queue.jobs = [job(1, State.WAITING)]
+    assert "○ build" in command_line("status", graph_id(1)).out
+    assert command_line("cancel", graph_id(1), "--yes").code == 0
+    assert queue.calls[-1] == ("cancel_graph", (graph_id(1), {"reason": None}))
+    command_line("watch", graph_id(1))
+    assert queue.calls[-2] == ("watch", graph_id(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("cancel", job_id(1), graph_id(1)), "give it alone, or as --graph"),
+        (("wait", job_id(1), graph_id(1)), "give it alone, or as --graph"),
+        (("status", job_id(1), graph_id(1)), "give it alone"),
+        (("explain", graph_id(1)), "name a job of it as GRAPH/NAME"),
+    ],
+)
+def test_elsewhere_the_id_of_a_graph_is_told_as_one(
+    command_line: CommandLine, queue: FakeQueue, arguments: tuple[str, ...], advice: str
+) -> None:
+    queue.graph_status = OPEN_GRAPH
+    queue.jobs = [job(1, State.FINISHED)]
+    found = command_line(*arguments)
+    assert (found.code, found.out) == (3, "")
+    assert found.err == f"Error: {graph_id(1)} is a graph's id: {advice}\n"
+
+
 def test_canceling_jobs_adds_up(command_line: CommandLine, queue: FakeQueue) -> None:
+    queue.jobs = [job(1, State.QUEUED), job(2, State.QUEUED)]
     found = command_line("cancel", job_id(1), job_id(2), "--dependents")
     assert found.out == "Canceled 2 jobs.\n"
-    assert queue.calls[1] == ("cancel_job", (job_id(2), {"dependents": True, "reason": None}))
+    assert queue.calls[2] == ("cancel_job", (job_id(2), {"dependents": True, "reason": None}))
 
 
 def test_retry_shows_each_job_with_its_copy(command_line: CommandLine, queue: FakeQueue) -> None:
+    queue.jobs = [job(1, State.FAILED, name="nightly")]
     assert command_line("retry", job_id(1), "-q").out == f"{job_id(500)}\n"
-    assert job_id(500) in command_line("retry", job_id(1)).out
+    found = command_line("retry", job_id(1))
+    assert found.out.splitlines()[1].split()[:4] == ["nightly", job_id(500), "◌", "queued"]
+    assert found.err.startswith("Each of these had been retried before;")
+    as_json = json.loads(command_line("retry", job_id(1), "--json").out)
+    assert as_json == {"jobs": [{"job": job_id(1), "retried_as": job_id(500), "new": False}]}
+
+
+def test_after_the_retry_of_one_job_last_is_its_copy(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    queue.jobs = [job(1, State.FAILED)]
+    command_line("enqueue", "build")
+    found = command_line("retry", "last")
+    assert (found.code, found.err) == (0, "")
+    command_line("wait", "last")
+    assert queue.calls[-1] == ("wait", [job_id(500)])
+
+
+def test_after_the_retry_of_a_graphs_job_last_is_still_the_graph(
+    command_line: CommandLine, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standard_input(monkeypatch, b"jobs: {a: {type: t}}")
+    graph = command_line("submit", "-").out.strip()
+    queue.jobs = [job(1, State.FAILED, name="a", graph=graph)]
+    assert command_line("retry", "last/a", "-q").out == f"{job_id(500)}\n"
+    assert command_line("status", "last/a", "-q").out == "queued\n", "the newest copy"
+
+
+def test_a_retried_job_is_explained_with_its_copy(
+    command_line: CommandLine, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def explain(wanted: Any) -> messages.Explanation:
+        return messages.Explanation(job=wanted, state=State.FAILED, summary="build failed")
+
+    monkeypatch.setattr(queue, "explain", explain)
+    queue.jobs = [job(1, State.FAILED, retried_as=job_id(2))]
+    assert command_line("explain", job_id(1)).out.splitlines() == [
+        "✗ failed  build failed",
+        f"  retried as {job_id(2)}",
+    ]
+    assert json.loads(command_line("explain", job_id(1), "--json").out)["retried_as"] == job_id(2)
 
 
 def test_list_passes_the_filters_on(command_line: CommandLine, queue: FakeQueue) -> None:
     command_line(
         *("list", "--state", "failed", "--state", "canceled", "--type", "build"),
         *("--channel", "eu", "--graph", graph_id(1), "--name", "n", "--limit", "7"),
+        *("--before", "99"),
     )
     assert queue.calls == [
         (
@@ -297,6 +403,7 @@ def test_list_passes_the_filters_on(command_line: CommandLine, queue: FakeQueue)
                 "graph": graph_id(1),
                 "name": "n",
                 "limit": 7,
+                "before": 99,
             },
         )
     ]
@@ -306,6 +413,10 @@ def test_a_graph_is_drawn_in_three_ways(command_line: CommandLine, queue: FakeQu
     queue.graph_status = OPEN_GRAPH
     queue.jobs = [job(1, State.WAITING)]
     assert "○ build" in command_line("graph", graph_id(1)).out
+    queue.jobs += [job(number, State.QUEUED) for number in range(10, 30)]
+    assert "18 more build queued" in command_line("graph", graph_id(1)).out
+    whole = command_line("graph", graph_id(1), "--all").out
+    assert (whole.count("◌ build"), "more build" in whole) == (20, False)
     assert command_line("graph", graph_id(1), "--format", "dot").out.startswith('digraph "nightly"')
     mermaid = command_line("graph", graph_id(1), "--format", "mermaid").out
     assert mermaid.startswith("flowchart LR")

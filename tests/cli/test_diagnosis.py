@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from broker_queue.cli.diagnosis import (
     BrokerQueueState,
     Facts,
@@ -117,7 +119,9 @@ def test_three_ways_in_which_a_scheduler_is_missing_are_told_apart() -> None:
 
 
 def test_jobs_that_nobody_takes_are_a_problem_that_names_the_type() -> None:
-    (problem,) = problems(facts(info=info(queues=[queue(), queue(in_line=0, handed_out=0)])))
+    (problem,) = problems(
+        facts(info=info(queues=[queue(), queue(in_line=0, handed_out=0, messages=0)]))
+    )
     assert problem.text == "bq.jobs.build: 3 jobs are ready and no worker consumes"
     assert problem.advice == "start a worker with the type build"
     assert health([problem]) is ExitCode.UNHEALTHY
@@ -132,14 +136,43 @@ def test_parked_messages_and_another_protocol_are_problems() -> None:
     assert found[1].text.startswith("1 message in bq.parked")
 
 
-def test_silent_workers_and_other_versions_are_notes_only() -> None:
-    silent = NOW - timedelta(seconds=100)
-    findings = diagnose(
-        facts(info=info(version="2.0"), workers=[worker(), worker(worker="w2", seen=silent)])
-    )
+def test_workers_that_died_and_other_versions_are_notes_only() -> None:
+    died = worker(worker="w2", types=["lint"], seen=NOW - timedelta(seconds=20))
+    queues = [queue(consumers=1), queue(type="lint", in_line=0, handed_out=0, messages=0)]
+    findings = diagnose(facts(info=info(version="2.0", queues=queues), workers=[worker(), died]))
     notes = [finding.text for finding in findings if finding.verdict is Verdict.NOTE]
-    assert notes == ["scheduler 2.0, this program 1.0", "w2 on h was last heard of 1 min ago"]
+    assert notes == [
+        "scheduler 2.0, this program 1.0",
+        "w2 on h consumes no more: it died or lost its connection; last heard of 20 s ago",
+    ]
+    assert findings[-1].text == "1 with room for 8 jobs, 3 running"
     assert health(findings) is ExitCode.OK
+
+
+def test_messages_left_by_a_worker_that_died_are_a_problem() -> None:
+    left = queue(in_line=0, handed_out=0, messages=2)
+    (problem,) = problems(facts(info=info(queues=[left, queue(consumers=1)])))
+    assert problem.text == (
+        "bq.jobs.build: 2 messages and no worker consumes: probably of running jobs whose worker died"
+    )
+    assert problem.advice == "start a worker with the type build"
+    assert health([problem]) is ExitCode.UNHEALTHY
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "advice"),
+    [
+        ("ACCESS_REFUSED - Login was refused", "the user or the password", "correct them"),
+        ("Expected one of ['Connection.OpenOk'], got", "the virtual host", "add_vhost"),
+        ("NOT_ALLOWED - access to vhost 'x' refused", "the virtual host", "set_permissions"),
+    ],
+)
+def test_a_broker_that_refuses_us_is_not_to_be_started(error: str, text: str, advice: str) -> None:
+    (problem,) = problems(facts(broker=None, broker_error=error, info=None))
+    assert problem.text.startswith(f"runs, but refuses {text}")
+    assert advice in problem.advice
+    assert "start RabbitMQ" not in problem.advice
+    assert health([problem]) is ExitCode.UNAVAILABLE
 
 
 def test_no_worker_at_all_is_a_note() -> None:

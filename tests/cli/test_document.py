@@ -16,6 +16,7 @@ def test_only_json_has_a_meaning_in_yaml() -> None:
 
 def test_quoted_scalars_stay_text() -> None:
     assert read_document("a: '1'\nb: \"true\"").value == {"a": "1", "b": "true"}
+    assert read_document("a: '.nan'\nb: \".inf\"").value == {"a": ".nan", "b": ".inf"}
 
 
 def test_every_part_knows_its_line() -> None:
@@ -55,6 +56,10 @@ def test_a_yaml_flow_mapping_looks_like_json_and_is_read() -> None:
         ("a: !mine x", 1, "the tag !mine has no meaning here"),
         ("a: ]", 1, "no YAML"),
         ("a: &x [*x]", 1, "nested more than 200 levels deep"),
+        ("a: " + "[" * 100_000 + "]" * 100_000, 1, "nested more than 200 levels deep"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", None, "nested more than 200 levels deep"),
+        ("a: .nan", 1, ".nan is no JSON number"),
+        ("a: [1, -.Inf]", 1, "-.Inf is no JSON number"),
         ("a: 1e999", 1, "too large for a number"),
         ("a: {<<: 1}", 1, '"<<" takes a mapping'),
         ("a: 1\n---\nb: 2", 2, "no YAML"),

@@ -146,7 +146,6 @@ jobs:
     [
         ("", 'expected a mapping "jobs"'),
         ("jobs: []", 'expected a mapping "jobs"'),
-        ("jobs: {}", 'expected a mapping "jobs"'),
         ("jobs: {a: {type: t}}\njob: 1", "job: unknown field; did you mean 'jobs'?"),
         ("name: 1\njobs: {a: {type: t}}", "name: expected text"),
         ("id: x\njobs: {a: {type: t}}", "'x' is no graph id"),
@@ -155,8 +154,40 @@ jobs:
         ("jobs: {a/b: {type: t}}", 'a job\'s name may not have a "/"'),
         ("jobs: {a: {args: 1}}", 'has args but no "type"'),
         ("jobs: {a: {type: t, after: [{condition: any}]}}", "expected the name of a job, got None"),
-        ("jobs: {a: {type: t, priority: 99}}", "jobs.a.priority: expected int <= 9"),
-        ("jobs: {a: {type: 'x y'}}", "jobs.a.type: expected str matching"),
+        (
+            "jobs: {a: {type: t, priority: 99}}",
+            "jobs.a.priority: expected a whole number from 0 to 9, got 99",
+        ),
+        (
+            "jobs: {a: {type: 'x y'}}",
+            "jobs.a.type: 'x y' is not the name of a type: letters (a to z, A to Z), digits and _ . : -",
+        ),
+        ("jobs: {a: {type: t, channel: 'x y'}}", "'x y' is not the name of a channel"),
+        ("jobs: {a: {type: t, timeout: 0}}", "jobs.a.timeout: must be longer than 0 s"),
+        ("jobs: {a: {type: t, delay: 9999d}}", "jobs.a.delay: is longer than ten years (3650d)"),
+        ("jobs: {a: {type: t, max_attempts: 0}}", "expected a whole number from 1 to 1,000, got 0"),
+        ("jobs: {a: {type: t, backoff: {factor: 0}}}", "expected a number from 1 to 100, got 0"),
+        ("jobs: {a: {type: t, args: .nan}}", "n.yaml:1: .nan is no JSON number"),
+        ("jobs: {a: {type: t, args: -.INF}}", "-.INF is no JSON number"),
+        ("{jobs: {a: {type: t, args: .inf}}}", ".inf is no JSON number"),
+        ("jobs: {" + "a" * 201 + ": {}}", "has 201 characters, at most 200 are allowed"),
+        (
+            "jobs: {a: {type: t, delay: 1, available_at: '2026-01-31T18:00:00Z'}}",
+            "jobs.a.delay: give either delay or available_at, not both",
+        ),
+        (
+            "jobs: {b: {type: t}, a: {after: [b, {job: b, condition: failure}]}}",
+            "jobs.a.after: waits for 'b' both to finish",
+        ),
+        (
+            "jobs: {b: {type: t}, a: {type: t, references: {/x: b}, after: {job: b, condition: failure}}}",
+            "no end of it satisfies both",
+        ),
+        (
+            "jobs: {b: {type: t}, a: {type: t, references: {/x: b, /x/y: b}}}",
+            "jobs.a.references./x/y: this place lies inside '/x'",
+        ),
+        ("jobs: {b: {type: t}, a: {type: t, references: {/x: b/~y}}}", '"~" is written "~0"'),
         ("jobs: {a: {type: t, backoff: {initial: 1, factr: 2}}}", "unknown field 'factr'"),
         ("jobs: {a: {type: t, args: [1], references: {/5: b}}, b: {type: t}}", "no place for '5'"),
         (
@@ -173,6 +204,36 @@ jobs:
 )
 def test_wrong_files_are_refused_with_a_reason(text: str, problem: str) -> None:
     assert any(problem in found for found in problems(text))
+
+
+def test_one_mistake_hides_no_other() -> None:
+    text = """
+name: [1]
+jobs:
+  "a/b": {type: 7, priority: 10, after: [c, {job: c, condition: failure}]}
+  c: {type: t, timeout: soon, after: d}
+  d: {type: "x y", references: {/p: c/q}, delay: -1}
+  m: {priority: 99, args: 1}
+"""
+    assert problems(text) == [
+        "n.yaml:2: name: expected text, got [1]",
+        'n.yaml:4: jobs.a/b: a job\'s name may not have a "/", which references use',
+        "n.yaml:4: jobs.a/b.type: expected text",
+        "n.yaml:4: jobs.a/b.priority: expected a whole number from 0 to 9, got 10",
+        "n.yaml:4: jobs.a/b.after: waits for 'c' both to finish (as a reference does) and to fail; "
+        "no end of it satisfies both",
+        "n.yaml:5: jobs.c.timeout: 'soon' is no duration; write 90, 1.5s, 10m, 1h30m or 2d",
+        "n.yaml:6: jobs.d.type: 'x y' is not the name of a type: "
+        "letters (a to z, A to Z), digits and _ . : - are allowed",
+        "n.yaml:6: jobs.d.delay: must not be negative",
+        'n.yaml:7: jobs.m: has args but no "type"; only a milestone has no type',
+        "n.yaml:7: jobs.m.priority: expected a whole number from 0 to 9, got 99",
+        "n.yaml:3: jobs: jobs would wait for each other: c → d → c; remove one of these dependencies",
+    ]
+
+
+def test_a_graph_may_be_empty() -> None:
+    assert (read("name: n\njobs: {}").name, len(read("jobs: {}"))) == ("n", 0)
 
 
 def test_many_problems_are_cut_in_the_message_only() -> None:

@@ -60,17 +60,30 @@ def test_every_command_takes_the_shared_options(command_line: CommandLine, name:
         assert internal not in found.out
 
 
+@pytest.mark.parametrize("name", ["", *(name for name in COMMANDS if name not in OWN_OPTIONS)])
+def test_no_line_of_the_help_is_wider_than_a_terminal(command_line: CommandLine, name: str) -> None:
+    found = command_line(*name.split(), "--help")
+    assert max(map(len, found.out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (
             ["enqueu"],
-            "Error: No such command 'enqueu'. Did you mean 'enqueue'?; see broker-queue --help",
+            "Error: No such command 'enqueu'. Did you mean 'enqueue'? See broker-queue --help",
         ),
         (["list", "--bogus"], "Error: No such option: --bogus; see broker-queue list --help"),
         (["status"], "Error: Missing argument 'JOB...'; see broker-queue status --help"),
         (["list", "--state", "bogus"], "Error: Invalid value for '--state': 'bogus' is not one of"),
-        (["--timeout", "x", "list"], "Error: Invalid value for --timeout: 'x' is no duration"),
+        (["--timeout", "x", "list"], "Error: Invalid value for '--timeout': 'x' is no duration"),
+        (
+            ["--timeout", "0", "list"],
+            "Error: Invalid value for '--timeout': must be longer than 0 s",
+        ),
+        (["--url", "", "list"], "Error: Invalid value for '--url': it is empty"),
+        (["list", "--url", ""], "Error: Invalid value for '--url': it is empty"),
+        (["list", "--namespace", ""], "Error: Invalid value for '--namespace': it is empty"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker_queue.cli.diagnosis import Finding, Verdict
-from broker_queue.cli.output import JsonOutput, Output, QuietOutput
+from broker_queue.cli.output import JsonOutput, Output, QuietOutput, RetriedPair
 from broker_queue.cli.tables import TableOutput
 from broker_queue.errors import NotExist
 from broker_queue.graph import new_job
@@ -71,7 +71,7 @@ def test_a_job_has_all_its_fields_and_times_as_text(as_json: Streams) -> None:
 
 
 def test_a_graph_has_all_its_fields_and_times_as_text(as_json: Streams) -> None:
-    as_json.output.graph(GraphStatus(id=graph_id(1), queued=ago(1)), [])
+    as_json.output.graph(GraphStatus(id=graph_id(1), queued=ago(1)), [], fold=True)
     assert as_json.json() == {
         "id": graph_id(1),
         "queued": "2026-03-04T11:59:59.000Z",
@@ -100,6 +100,19 @@ def test_a_planned_job_has_its_time_as_text(as_json: Streams) -> None:
 def test_a_list_names_the_next_page(as_json: Streams) -> None:
     as_json.output.listed(JobPage([job(1, State.QUEUED)], next=3))
     assert (as_json.json()["next"], len(as_json.json()["jobs"])) == (3, 1)
+
+
+def test_what_was_not_asked_for_is_left_out(as_json: Streams) -> None:
+    as_json.output.listed(JobPage([job(1, State.QUEUED, dependency_count=2)]))
+    (listed,) = as_json.json()["jobs"]
+    assert not {"result", "dependencies", "args"} & set(listed)
+    assert listed["dependency_count"] == 2
+
+
+def test_what_was_asked_for_and_is_not_there_is_null(as_json: Streams) -> None:
+    as_json.output.statuses([job(1, State.QUEUED, raw_args=RawJson(b"null"))])
+    (found,) = as_json.json()["jobs"]
+    assert (found["result"], found["dependencies"], found["args"]) == (None, [], None)
 
 
 def test_events_are_one_document_a_line(as_json: Streams) -> None:
@@ -140,16 +153,17 @@ def test_quiet_says_only_what_a_script_reads(quiet: Streams) -> None:
     output.submitted(messages.Submitted(jobs=1, graph=graph_id(1)))
     output.statuses([job(1, State.FAILED)])
     output.ended([job(1, State.FINISHED, raw_result=BIG), job(2, State.FAILED)])
+    output.ended([job(2, State.FAILED)])
     output.listed(JobPage([job(3, State.FAILED)]))
     output.canceled(messages.CanceledJobs(canceled=3))
-    output.retried({job_id(1): job_id(2)})
+    output.retried([RetriedPair(job_id(1), job(2, State.QUEUED), is_new=True)])
     output.note("remark")
     assert quiet.out.getvalue().splitlines() == [
         job_id(1),
         graph_id(1),
         "failed",
         BIG.decode(),
-        "null",
+        "",
         job_id(3),
         "3",
         job_id(2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -125,6 +126,24 @@ def test_a_skipped_job_names_its_cause_and_a_failed_one_its_error(screen: Screen
     assert screen.lines()[-2:] == ["  error    ValueError: bad style", "           in line 2"]
 
 
+def test_a_failed_job_names_the_line_of_its_own_code(screen: Screen) -> None:
+    raised = (
+        '    await call\n    ^^^^^^^^^^\n  File "/srv/jobs.py", line 7, in build\n    return 1 / 0\n'
+        "           ~~^~~\nZeroDivisionError: division by zero\n"
+    )
+    error = Error(
+        code="ZeroDivisionError",
+        message="division by zero",
+        raw_details=RawJson(json.dumps({"traceback": raised}).encode()),
+    )
+    screen.output.statuses([job(4, State.FAILED, error=error)])
+    assert screen.lines()[-3:] == [
+        "  error   ZeroDivisionError: division by zero",
+        "  where   /srv/jobs.py:7 in build",
+        "              return 1 / 0",
+    ]
+
+
 def test_a_canceled_job_tells_the_reason(screen: Screen) -> None:
     screen.output.statuses(
         [job(1, State.CANCELED, error=Error(code="canceled", message="not needed"))]
@@ -146,7 +165,21 @@ def test_jobs_are_listed(screen: Screen) -> None:
         f"{job_id(3)}  ↷ skipped   notify                 3 min ago",
         f"{job_id(4)}  ✗ failed    lint                   3 min ago      500 ms",
     ]
-    assert screen.err.getvalue() == "There are more: --limit N or --all.\n"
+    assert screen.err.getvalue().splitlines() == [
+        "No room for ATTEMPT, REMARK; a wider terminal or --json shows more.",
+        "There are more: --before 7, or --limit N, or --all.",
+    ]
+
+
+def test_a_wide_list_has_the_remark(screen: Screen) -> None:
+    wide = Screen(130)
+    wide.output.listed(JobPage([BUILD, LINT]))
+    assert [line[94:] for line in wide.lines()] == [
+        "ATTEMPT  REMARK",
+        "    2/3  50 %  compiling",
+        "         ValueError: bad style",
+    ]
+    assert wide.err.getvalue() == ""
 
 
 def test_ids_are_whole_on_a_narrow_terminal() -> None:
@@ -170,7 +203,7 @@ def graph_status(**fields: Any) -> GraphStatus:
 
 
 def test_a_graph_is_drawn_with_states_and_times(screen: Screen) -> None:
-    screen.output.graph(graph_status(finished=ago(80)), [FETCH, BUILD, NOTIFY])
+    screen.output.graph(graph_status(finished=ago(80)), [FETCH, BUILD, NOTIFY], fold=True)
     assert screen.lines() == [
         f"nightly  {graph_id(1)}  queued 3 min ago, took 2 min",
         "99 finished, 1 failed",
@@ -180,11 +213,60 @@ def test_a_graph_is_drawn_with_states_and_times(screen: Screen) -> None:
     ]
 
 
-def test_graphs_are_listed_with_bars(screen: Screen) -> None:
+@pytest.mark.parametrize(
+    ("width", "lines", "note"),
+    [
+        (
+            120,
+            [
+                "ID                                    NAME     STATES                 JOBS  QUEUED      TOOK",
+                f"{graph_id(1)}  nightly  99 finished, 1 failed   100  3 min ago  2 min  {'━' * 20}",
+            ],
+            "",
+        ),
+        (
+            100,
+            [
+                "ID                                    NAME     STATES                 JOBS  QUEUED      TOOK",
+                f"{graph_id(1)}  nightly  99 finished, 1 failed   100  3 min ago  2 min",
+            ],
+            "",
+        ),
+        (
+            80,
+            [
+                "ID                                    NAME     STATES     JOBS  QUEUED      TOOK",
+                f"{graph_id(1)}  nightly  99 ✓  1 ✗   100  3 min ago  2 min",
+            ],
+            "",
+        ),
+        (
+            72,
+            [
+                "ID                                    NAME     STATES     QUEUED",
+                f"{graph_id(1)}  nightly  99 ✓  1 ✗  3 min ago",
+            ],
+            "No room for JOBS, TOOK; a wider terminal or --json shows more.\n",
+        ),
+    ],
+)
+def test_graphs_are_listed_with_what_counts(width: int, lines: list[str], note: str) -> None:
+    screen = Screen(width)
     screen.output.graphs(GraphPage(graphs=[graph_status(finished=ago(80))]))
-    assert screen.lines()[1] == (
-        f"{graph_id(1)}  nightly  ━━━━━━━━━━━━━━━━━━━━   100  3 min ago  2 min"
+    assert (screen.lines(), screen.err.getvalue()) == (lines, note)
+
+
+def test_a_job_that_was_stopped_ran_no_shorter_than_its_time(screen: Screen) -> None:
+    stopped = job(
+        1,
+        State.FAILED,
+        started=ago(10),
+        finished=ago(9.043),
+        timeout=1.0,
+        error=Error(code="timeout", message="ran longer than its 1 s"),
     )
+    screen.output.statuses([stopped])
+    assert "ran 1.0 s" in screen.out.getvalue()
 
 
 def test_an_explanation_goes_down_to_the_cause(screen: Screen) -> None:
@@ -198,7 +280,8 @@ def test_an_explanation_goes_down_to_the_cause(screen: Screen) -> None:
                 messages.Reason(kind="b", text="waits for fetch", job=job_id(1), depth=0),
                 messages.Reason(kind="c", text="no worker", state=State.QUEUED, depth=1),
             ],
-        )
+        ),
+        None,
     )
     assert screen.lines() == [
         "○ waiting  build waits for 1 dependency; root cause: no worker",

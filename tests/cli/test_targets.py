@@ -11,7 +11,8 @@ from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_graph, find_job, find_jobs, find_targets
 from broker_queue.errors import Conflict, Invalid, NotExist
 from broker_queue.job import State
-from tests.cli.conftest import FakeQueue, graph_id, job, job_id
+from broker_queue.overview import GraphStatus
+from tests.cli.conftest import NOW, FakeQueue, graph_id, job, job_id
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def test_last_is_kept_for_each_broker_and_namespace(run: Invocation, asked
 async def test_a_job_of_a_graph_is_found_by_its_name(run: Invocation, asked: Any) -> None:
     remember(run.place, "graph", graph_id(1))
     assert await find_job(run, asked, "last/b") == job_id(12)
-    assert asked.calls == [("list", {"graph": graph_id(1), "name": "b", "limit": 2})]
+    assert asked.calls == [("list", {"graph": graph_id(1), "name": "b", "limit": 1_000})]
     with pytest.raises(NotExist, match="no job named 'c'"):
         await find_job(run, asked, f"{graph_id(1)}/c")
 
@@ -64,6 +65,21 @@ async def test_two_jobs_of_one_name_are_a_conflict(run: Invocation) -> None:
     asked = cast(Any, FakeQueue([job(1, State.QUEUED, name="a"), job(2, State.QUEUED, name="a")]))
     with pytest.raises(Conflict, match="several jobs named"):
         await find_job(run, asked, f"{graph_id(1)}/a")
+
+
+async def test_of_a_job_that_was_retried_its_newest_copy_is_meant(run: Invocation) -> None:
+    jobs = [
+        job(3, State.QUEUED, name="a"),
+        job(2, State.FAILED, name="a", retried_as=job_id(3)),
+        job(1, State.FAILED, name="a", retried_as=job_id(2)),
+    ]
+    assert await find_job(run, cast(Any, FakeQueue(jobs)), f"{graph_id(1)}/a") == job_id(3)
+
+
+async def test_one_id_alone_may_be_a_graphs(run: Invocation, asked: Any) -> None:
+    assert await find_targets(run, asked, [job_id(1)], None) == Targets(jobs=(job_id(1),))
+    asked.graph_status = GraphStatus(id=graph_id(1), queued=NOW)
+    assert await find_targets(run, asked, [graph_id(1)], None) == Targets(graph=graph_id(1))
 
 
 async def test_the_end_of_a_recent_id_is_enough_if_it_is_the_only_one(

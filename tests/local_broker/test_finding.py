@@ -11,6 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from broker_queue.address import URL_VARIABLE
+from broker_queue.errors import Unavailable
 from broker_queue.local_broker import container, debian, finding
 from broker_queue.local_broker.finding import Broker, NoBroker, find_broker
 from broker_queue.local_broker.node import PrivateNode
@@ -41,10 +42,18 @@ def test_a_url_that_does_not_answer_is_final(monkeypatch: pytest.MonkeyPatch) ->
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        monkeypatch.setenv(URL_VARIABLE, f"amqp://127.0.0.1:{port}/")
-        with pytest.raises(NoBroker, match=f"127.0.0.1:{port}: Connection refused") as caught:
+        monkeypatch.setenv(URL_VARIABLE, f"amqp://guest:secret@127.0.0.1:{port}/")
+        with pytest.raises(
+            Unavailable, match=f"127.0.0.1:{port}: Connection refused"
+        ) as from_variable:
             found()
-    assert len(caught.value.tried) == 1
+        with (
+            pytest.raises(Unavailable, match=r"\(the URL that was given\)"),
+            find_broker(url=f"amqp://127.0.0.1:{port}/"),
+        ):
+            pass
+    assert not isinstance(from_variable.value, NoBroker), "nothing else is tried"
+    assert "secret" not in str(from_variable.value)
 
 
 def test_something_else_at_the_url_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +65,10 @@ def test_something_else_at_the_url_is_recognized(monkeypatch: pytest.MonkeyPatch
             with connection:
                 connection.sendall(b"220 mail\r\n")
 
-        with in_background(greet), pytest.raises(NoBroker, match="does not speak AMQP 0-9-1"):
+        with (
+            in_background(greet),
+            pytest.raises(Unavailable, match="does not speak AMQP 0-9-1"),
+        ):
             found()
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker_queue.cli import COMMAND
 from broker_queue.client import JobQueue
 from broker_queue.errors import JobError
+from broker_queue.job import State
 from broker_queue.worker import Worker
 from tests.cli.processes import CommandLine
+from tests.cli.terminals import on_terminal
 from tests.support.waiting import PATIENCE
 from tests.support.workers import running
 
@@ -104,7 +104,10 @@ async def test_retrying_a_graph_runs_its_failed_part(
     async with running(make_worker(), broker_url, namespace):
         retried = await command_line.run("retry", "last", "--json")
         assert len(retried.json["jobs"]) == 2, "lint, and the milestone that waited for it"
+        assert (await command_line.run("wait", "last/all")).code == 0, "the copy, not the original"
         assert (await command_line.run("wait", "last")).code == 0
+        again = await command_line.run("retry", "last", "--json")
+        assert [pair["new"] for pair in again.json["jobs"]] == [False, False]
 
 
 async def test_watch_tells_every_change_and_ends(
@@ -132,38 +135,17 @@ async def test_watch_tells_every_change_and_ends(
 async def test_watch_draws_bars_on_a_terminal(
     command_line: CommandLine, broker_url: str, namespace: str
 ) -> None:
-    ours, its = pty.openpty()
-    async with running(make_worker(), broker_url, namespace):
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *("submit", "nightly.yaml", "--watch"),
-            cwd=command_line.folder,
-            env={**command_line.full_environment, "TERM": "xterm-256color", "COLUMNS": "100"},
-            stdin=its,
-            stdout=its,
-            stderr=its,
-        )
-        os.close(its)
-        screen = await asyncio.to_thread(_read_all, ours)
+    arguments = ("submit", "nightly.yaml", "--watch")
+    async with (
+        running(make_worker(), broker_url, namespace),
+        on_terminal(command_line, *arguments) as (process, terminal),
+    ):
+        screen = await terminal.until(None)
         async with asyncio.timeout(PATIENCE):
             assert await process.wait() == 0
     assert "━" in screen
     assert "4 finished" in screen
     assert "\x1b[32m" in screen
-
-
-def _read_all(terminal: int) -> str:
-    parts = []
-    while True:
-        try:
-            part = os.read(terminal, 65_536)
-        except OSError:  # Linux says so when the other side is closed
-            break
-        if not part:
-            break
-        parts.append(part)
-    os.close(terminal)
-    return b"".join(parts).decode()
 
 
 async def test_a_graph_with_an_id_is_submitted_once(
@@ -177,6 +159,26 @@ async def test_a_graph_with_an_id_is_submitted_once(
     listed = await command_line.run("graphs", "--json")
     assert [graph["id"] for graph in listed.json["graphs"]] == [wanted]
     assert "nightly" in (await command_line.run("graphs")).out
+    await command_line.run("submit", "nightly.yaml")
+    page = (await command_line.run("graphs", "--limit", "1", "--json")).json
+    rest = await command_line.run("graphs", "--before", str(page["next"]), "-q")
+    assert rest.lines == [wanted]
+
+
+async def test_a_graph_with_an_id_takes_in_what_its_file_has_more(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    wanted = "01990000-0000-7000-8000-000000000009"
+    file = command_line.folder / "nightly.yaml"
+    await command_line.run("submit", "nightly.yaml", "--id", wanted)
+    file.write_text(NIGHTLY + "  publish: {type: publish, after: [all]}\n")
+    assert (await command_line.run("submit", "nightly.yaml", "--id", wanted)).code == 0
+    assert len((await queue.list(graph=wanted)).jobs) == 6
+    file.write_text(NIGHTLY.replace("level: 3", "level: 4") + "  more: {type: publish}\n")
+    found = await command_line.run("submit", "nightly.yaml", "--id", wanted)
+    assert found.code == 4
+    assert "jobs.build.id: " in found.err
+    assert len((await queue.list(graph=wanted)).jobs) == 6
 
 
 async def test_canceling_a_graph_cancels_what_is_open(
@@ -188,12 +190,67 @@ async def test_canceling_a_graph_cancels_what_is_open(
     assert (await command_line.run("wait", "last")).code == 1
 
 
+async def test_the_prompt_ends_at_once_with_ctrl_c_or_takes_an_answer(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    await command_line.run("submit", "nightly.yaml")
+    question = "Cancel 5 jobs of graph nightly? [y/N]: "
+    async with on_terminal(command_line, "cancel", "last") as (process, terminal):
+        assert (await terminal.until(question)).endswith(question)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 130
+    for answer, canceled in (("n", 0), ("y", 5)):
+        async with on_terminal(command_line, "cancel", "last") as (process, terminal):
+            await terminal.until(question)
+            terminal.write(f"{answer}\n")
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+        jobs = (await queue.list(states=[State.CANCELED])).jobs
+        assert len(jobs) == canceled
+
+
+async def test_ids_of_graphs_do_where_last_may_be_a_graph(command_line: CommandLine) -> None:
+    graph = (await command_line.run("submit", "nightly.yaml")).out.strip()
+    assert (await command_line.run("status", graph)).lines[0].startswith(f"nightly  {graph}")
+    job = (await command_line.run("enqueue", "nobody")).out.strip()
+    found = await command_line.run("cancel", job, graph)
+    assert (found.code, found.out) == (3, "")
+    assert found.err == f"Error: {graph} is a graph's id: give it alone, or as --graph\n"
+    found = await command_line.run("explain", graph)
+    assert found.err == f"Error: {graph} is a graph's id: name a job of it as GRAPH/NAME\n"
+    found = await command_line.run("enqueue", "nobody", "--after", graph)
+    assert found.err == f"Error: {graph} is a graph's id: name a job of it as GRAPH/NAME\n"
+    assert (await command_line.run("cancel", graph, "--yes")).out == "Canceled 5 jobs.\n"
+    assert (await command_line.run("wait", graph)).code == 1
+
+
 async def test_a_wrong_file_reaches_nobody(command_line: CommandLine, queue: JobQueue) -> None:
     (command_line.folder / "wrong.yaml").write_text("jobs: {a: {type: t, after: a}}")
     found = await command_line.run("submit", "wrong.yaml")
     assert found.code == 2
     assert "a → a" in found.err
     assert (await queue.list()).jobs == []
+
+
+async def test_a_graph_may_be_empty(command_line: CommandLine) -> None:
+    (command_line.folder / "empty.yaml").write_text("name: empty\njobs: {}")
+    graph = (await command_line.run("submit", "empty.yaml")).out.strip()
+    assert (await command_line.run("graph", "last")).lines[1] == "no jobs"
+    assert (await command_line.run("wait", graph)).code == 0
+
+
+async def test_files_nested_too_deeply_are_wrong_input(command_line: CommandLine) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    (command_line.folder / "deep.json").write_text(f'{{"jobs": {deep}}}')
+    (command_line.folder / "deep.yaml").write_text(f"jobs: {deep}")
+    for arguments in (
+        ("submit", "deep.json"),
+        ("submit", "deep.yaml"),
+        ("enqueue", "t", "@deep.json"),
+    ):
+        found = await command_line.run(*arguments)
+        assert (found.code, "nested" in found.err) == (2, True), found
 
 
 async def test_a_dry_run_needs_no_broker(command_line: CommandLine) -> None:

@@ -114,6 +114,20 @@ async def test_a_wait_that_takes_too_long_is_124_and_ctrl_c_is_130(
     assert (await queue.job_status(job)).state is State.QUEUED
 
 
+async def test_ctrl_c_while_it_waits_tells_that_the_job_goes_on(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    async with command_line.running("enqueue", "nobody", "--wait") as process:
+        told = await line_of(process.stderr)
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
+    (job,) = (await queue.list()).jobs
+    assert told == f"Enqueued {job.id}; waiting until it has ended."
+    assert (found.code, found.out) == (130, "")
+    assert found.err == (f"Error: interrupted; job {job.id} goes on: broker-queue wait {job.id}\n")
+    assert job.state is State.QUEUED
+
+
 async def test_cancel_reaches_a_running_job(
     command_line: CommandLine, queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
@@ -134,6 +148,16 @@ async def test_cancel_reaches_a_running_job(
         assert "too slow" in found.out
 
 
+async def test_a_wrong_id_among_several_cancels_nothing(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    job = await queue.enqueue("add", [1])
+    unknown = "01990000-0000-7000-8000-000000000001"
+    found = await command_line.run("cancel", job, unknown)
+    assert (found.code, found.err) == (3, f"Error: no job has the id {unknown}\n")
+    assert (await queue.job_status(job)).state is State.QUEUED
+
+
 async def test_retry_runs_only_what_failed(
     command_line: CommandLine, queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
@@ -151,8 +175,12 @@ async def test_retry_runs_only_what_failed(
         assert job["state"] == "failed"
         is_open = True
         copy = (await command_line.run("retry", "last", "-q")).out.strip()
-        found = await command_line.run("wait", copy, "-q")
-        assert (found.code, found.out) == (0, '"welcome"\n')
+        found = await command_line.run("wait", "last", "-q")
+        assert (found.code, found.out) == (0, '"welcome"\n'), "last is the copy now"
+        again = await command_line.run("retry", job["id"])
+        assert copy in again.out
+        assert "had been retried before" in again.err
+        assert f"retried as {copy}" in (await command_line.run("explain", job["id"])).out
     assert copy in (await command_line.run("status", job["id"])).out
 
 
@@ -169,6 +197,8 @@ async def test_jobs_are_listed_and_found_by_the_end_of_their_ids(
     ]
     page = await command_line.run("list", "--limit", "2", "--json")
     assert (len(page.json["jobs"]), page.json["next"] is not None) == (2, True)
+    rest = await command_line.run("list", "--before", str(page.json["next"]), "-q")
+    assert rest.lines == jobs[3::-1]
     assert len((await command_line.run("list", "--all", "--json")).json["jobs"]) == 6
     assert (await command_line.run("list", "--state", "finished", "--json")).json["jobs"] == []
     assert jobs[2] in (await command_line.run("status", jobs[2][-12:])).out

@@ -9,14 +9,19 @@ import signal
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from broker_queue.cli import COMMAND
+from broker_queue.cli.invocation import without_password
 from broker_queue.client import JobQueue
+from broker_queue.job import State
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import PATIENCE, until
 
 JOBS = """
+import asyncio
+
 from broker_queue.worker import Worker
 
 worker = Worker()
@@ -24,6 +29,10 @@ worker = Worker()
 @worker.job("hello")
 async def hello(args):
     return "hello " + args["name"]
+
+@worker.job("stay")
+async def stay():
+    await asyncio.Event().wait()
 """
 
 
@@ -40,6 +49,39 @@ async def test_doctor_without_a_broker(command_line: CommandLine) -> None:
     assert "✗ broker" in found.out
     assert "secret" not in found.out
     assert (await command_line.run("list")).code == 5
+
+
+async def test_doctor_at_a_broker_that_refuses_it(
+    command_line: CommandLine, broker_url: str
+) -> None:
+    given = URL(broker_url)
+    for url, text in (
+        (given.with_password("wrong"), "refuses the user or the password"),
+        (given.with_path("/nowhere"), "refuses the virtual host"),
+    ):
+        found = await command_line.run("doctor", "--url", str(url))
+        assert (found.code, text in found.out) == (5, True), found
+
+
+async def test_doctor_finds_what_a_worker_left_that_died(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    async with command_line.running("worker", "jobs:worker") as process:
+        job = await queue.enqueue("stay")
+
+        async def runs() -> bool:
+            return (await queue.job_status(job)).state is State.RUNNING
+
+        await until(runs)
+        process.kill()
+        await process.wait()
+
+    async def is_told() -> bool:
+        found = await command_line.run("doctor")
+        return found.code == 6 and "1 message and no worker consumes" in found.out
+
+    await until(is_told)
+    assert "with room for" not in (await command_line.run("doctor")).out
 
 
 async def test_doctor_without_a_scheduler(command_line: CommandLine) -> None:
@@ -74,6 +116,7 @@ async def test_a_worker_from_a_file_runs_jobs_until_it_is_interrupted(
         found = await finish(process)
     assert found.code == 0
     assert "Traceback" not in found.err
+    assert (await command_line.run("workers", "-q")).out == "", "it said goodbye"
 
 
 async def test_a_worker_starts_again_when_its_file_changes(
@@ -140,6 +183,11 @@ async def test_dev_starts_everything_and_stops_it_again(
     async with command_line.running(*arguments) as process:
         facts = json.loads(await line_of(process.stdout))
         assert (facts["url"], facts["namespace"]) == (broker_url, namespace)
+        second = await command_line.run(*arguments[:3])
+        assert second.code == 2
+        assert second.err == (
+            f"Error: dev already runs here: pid {process.pid}, URL {without_password(broker_url)}\n"
+        )
         job = (await command_line.run("enqueue", "hello", '{"name": "you"}')).out.strip()
         async with command_line.running("worker", "jobs:worker"):
             assert (await command_line.run("wait", job, "-q")).out == '"hello you"\n'
@@ -158,9 +206,35 @@ async def test_dev_says_when_its_scheduler_dies(command_line: CommandLine, datab
     folder.mkdir()
     (folder / "broker-queue.sqlite3").write_text("this is no database" * 100)
     found = await command_line.run("dev", "--folder", str(folder))
-    assert found.code != 0
+    assert found.code == 2
     assert "the scheduler did not start" in found.err
     assert "Traceback" not in found.err
+
+
+async def test_dev_without_a_broker_at_its_url_is_code_5(command_line: CommandLine) -> None:
+    found = await command_line.run("dev", "--url", "amqp://guest:secret@127.0.0.1:1/")
+    assert found.code == 5
+    assert "no broker answers at amqp://guest@127.0.0.1:1/" in found.err
+    assert "secret" not in found.err
+
+
+async def test_dev_in_a_folder_that_cannot_be_used_is_code_2(command_line: CommandLine) -> None:
+    (command_line.folder / "file").write_text("")
+    for folder, text in (
+        ("file", "cannot work in file: "),
+        ("file/below", "cannot work in file/below: "),
+        ("", "Invalid value for '--folder': it is empty"),
+    ):
+        found = await command_line.run("dev", "--folder", folder)
+        assert (found.code, text in found.err) == (2, True), found
+
+
+async def test_dev_hides_only_a_folder_that_it_made_from_git(command_line: CommandLine) -> None:
+    (command_line.folder / "mine").mkdir()
+    for folder in ("mine", "new"):
+        await command_line.run("dev", "--folder", folder, "--url", "amqp://127.0.0.1:1/")
+    found = [(command_line.folder / name / ".gitignore").exists() for name in ("mine", "new")]
+    assert found == [False, True]
 
 
 async def test_output_into_a_closed_pipe_is_no_error(

@@ -313,6 +313,20 @@ async def test_a_graceful_stop_hands_back_what_it_does_not_finish(
     assert [status.result for status in statuses] == [1, 1, 1]
 
 
+async def test_a_worker_that_stops_in_order_is_listed_no_more(
+    queue: JobQueue, broker_url: str, namespace: str
+) -> None:
+    worker = Worker(name="leaver")
+
+    @worker.job()
+    async def last() -> None:
+        worker.stop()
+
+    async with running(worker, broker_url, namespace):
+        await queue.result(await queue.enqueue("last"), timeout=PATIENCE)
+    assert await queue.workers() == []
+
+
 async def test_a_worker_that_is_canceled_cancels_its_jobs_and_another_takes_them(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:

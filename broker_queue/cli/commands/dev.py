@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,16 +13,21 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from broker_queue.address import DEFAULT_NAMESPACE, NAMESPACE_VARIABLE, URL_VARIABLE
+from broker_queue.cli.arguments import given_text
 from broker_queue.cli.commands.processes import PANEL, scheduler_command
 from broker_queue.cli.exit_codes import ExitCode
-from broker_queue.cli.invocation import Invocation, command
-from broker_queue.errors import BrokerQueueError, Unavailable
+from broker_queue.cli.invocation import Invocation, command, without_password
+from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
+    from broker_queue.local_broker.claim import Tell
     from broker_queue.local_broker.finding import Broker
 
 READY_TIMEOUT = 60.0
 """Seconds until the scheduler must answer; it migrates its database first."""
+
+DATA = "rabbitmq"
+"""Where in its folder the private broker keeps its data."""
 
 PAUSE = 0.1
 STOP_TIMEOUT = 20.0
@@ -38,11 +42,14 @@ def register(app: typer.Typer) -> None:
 def dev(
     run: Invocation,
     folder: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--folder", metavar="FOLDER", help="Keeps the database and the broker's data."
+            "--folder",
+            metavar="FOLDER",
+            help="Keeps the database and the broker's data.",
+            parser=given_text,
         ),
-    ] = Path(".broker-queue"),
+    ] = ".broker-queue",
     management: Annotated[
         bool, typer.Option("--management/--no-management", help="With RabbitMQ's management page.")
     ] = True,
@@ -52,34 +59,66 @@ def dev(
     For trying things out: jobs are kept in the folder. With --url (or BROKER_QUEUE_URL) it uses
     that broker and starts a scheduler only.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
+    place = _prepare(Path(folder))
+    with _claimed(place) as tell:
+        return _serve(run, place, management=management, tell=tell)
+
+
+def _serve(run: Invocation, folder: Path, *, management: bool, tell: Tell) -> ExitCode:
     from broker_queue.local_broker.finding import find_broker  # starts processes: only here
 
-    if run.given.url:
-        os.environ[URL_VARIABLE] = run.given.url
-    folder = _prepare(folder)
-    signal.signal(signal.SIGTERM, _interrupt)
-    data = folder / "rabbitmq"
-    data.mkdir(exist_ok=True)
-    with find_broker(folder=data, management=management, progress=run.output.note) as broker:
-        database = folder / "broker-queue.sqlite3"
-        with _scheduler(run, broker.url, database) as process:
-            _await_ready(run, broker.url, process)
-            _tell(run, broker, database)
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                run.output.note("Stopping; jobs are kept.")
-                return ExitCode.OK
-    raise BrokerQueueError(f"the scheduler stopped with exit code {code}; its log says why")
+    given, database = run.given.url, folder / "broker-queue.sqlite3"
+    data, progress = folder / DATA, run.output.note
+    with (
+        find_broker(url=given, folder=data, management=management, progress=progress) as broker,
+        _scheduler(run, broker.url, database) as process,
+    ):
+        tell(url=without_password(broker.url))
+        _await_ready(run, broker.url, process)
+        _tell(run, broker, database)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            run.output.note("Stopping; jobs are kept.")
+            return ExitCode.OK
+    raise _ended(code, f"the scheduler stopped with exit code {code}; its log says why")
 
 
 def _prepare(folder: Path) -> Path:
-    """Return the folder as an absolute path; it hides itself from git."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
+    """Return the folder as an absolute path; one that is made here hides itself from git.
+
+    Raises:
+        ConfigurationError: it cannot be made or written to.
+    """
+    from broker_queue.local_broker.claim import LOCK_NAME
+
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / ".gitignore").write_text("*\n")
+        (folder / DATA).mkdir(exist_ok=True)
+        (folder / LOCK_NAME).touch()
+    except OSError as error:
+        raise ConfigurationError(f"cannot work in {folder}: {error.strerror or error}") from None
     return folder.absolute()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[Tell]:
+    """Hold the folder for the length of the block.
+
+    Raises:
+        ConfigurationError: another ``dev`` runs on it.
+    """
+    from broker_queue.local_broker.claim import Claimed, claim
+
+    try:
+        with claim(folder) as tell:
+            yield tell
+    except Claimed as claimed:
+        pid, url = (claimed.holder.get(name, "not known yet") for name in ("pid", "url"))
+        raise ConfigurationError(f"dev already runs here: pid {pid}, URL {url}") from None
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -126,12 +165,17 @@ def _await_ready(run: Invocation, url: str, process: subprocess.Popen[bytes]) ->
                     return
                 except Unavailable:
                     await asyncio.sleep(PAUSE)
-        raise BrokerQueueError("the scheduler did not start; its log says why")
+        raise _ended(process.returncode, "the scheduler did not start; its log says why")
 
     try:
         asyncio.run(asyncio.wait_for(ask(), READY_TIMEOUT))
     except TimeoutError:
         raise Unavailable(f"the scheduler did not answer within {READY_TIMEOUT:g} s") from None
+
+
+def _ended(code: int, text: str) -> BrokerQueueError:
+    """Return the error for a scheduler that ended by itself, which says 2 of wrong settings."""
+    return ConfigurationError(text) if code == ExitCode.INVALID else BrokerQueueError(text)
 
 
 def _tell(run: Invocation, broker: Broker, database: Path) -> None:
@@ -141,7 +185,8 @@ def _tell(run: Invocation, broker: Broker, database: Path) -> None:
     facts |= {"database": str(database), "namespace": run.namespace}
     run.output.facts(facts)
     lines = [
-        f"\nThis is {broker.description}. In another terminal:\n",
+        f"\nThis is {broker.description}.",
+        "In another terminal:\n",
         f"  export {URL_VARIABLE}={broker.url}",
     ]
     if run.namespace != DEFAULT_NAMESPACE:

@@ -6,23 +6,14 @@ from typing import Annotated
 
 import typer
 
-from broker_queue.cli.durations import parse_duration
+from broker_queue.cli.arguments import GraphOption, JobsArgument, positive_duration
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.refusals import USE_GRAPH, no_graphs
 from broker_queue.cli.remembered import LAST
 from broker_queue.cli.targets import find_targets
-from broker_queue.errors import Invalid
 
 PANEL = "Follow jobs"
-
-JobsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[JOB]...", help="Ids, or last, or last/NAME.", show_default=False),
-]
-GraphOption = Annotated[
-    str | None,
-    typer.Option("--graph", metavar="GRAPH", help="All jobs of this graph (id or last)."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +27,12 @@ async def wait(
     jobs: JobsArgument = None,
     graph: GraphOption = None,
     timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Give up after this, such as 90 or 10m.")
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Give up after this, such as 90 or 10m.",
+            parser=positive_duration,
+        ),
     ] = None,
 ) -> ExitCode:
     """Wait until jobs have ended, and show how.
@@ -46,9 +42,8 @@ async def wait(
     """
     from broker_queue.cli.waiting import finish  # asyncio is slow to import
 
-    limit = _seconds(timeout)
-    async with run.queue() as queue:
-        return await finish(run, queue, await find_targets(run, queue, jobs or [], graph), limit)
+    async with run.queue() as queue, no_graphs(queue, USE_GRAPH):
+        return await finish(run, queue, await find_targets(run, queue, jobs or [], graph), timeout)
 
 
 async def watch(
@@ -64,14 +59,5 @@ async def watch(
     from broker_queue.cli.waiting import follow
 
     words = jobs or ([] if graph else [LAST])
-    async with run.queue() as queue:
+    async with run.queue() as queue, no_graphs(queue, USE_GRAPH):
         return await follow(run, queue, await find_targets(run, queue, words, graph))
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise Invalid(f"--timeout: {error}") from None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker_queue.cli import arguments
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.refusals import no_graphs
 from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
 from broker_queue.job import State
 
@@ -26,9 +28,9 @@ class Drawing(StrEnum):
     MERMAID = "mermaid"
 
 
-JobsArgument = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB...", help="Ids, or last, or last/NAME.", show_default=False),
+BeforeOption = Annotated[
+    int | None,
+    typer.Option(metavar="NEXT", help="The page after the one that named this.", min=0),
 ]
 
 
@@ -44,17 +46,17 @@ def register(app: typer.Typer) -> None:
 
 async def status(
     run: Invocation,
-    jobs: JobsArgument,
+    jobs: arguments.SomeJobs,
     dependencies: Annotated[
         bool, typer.Option("--dependencies", help="And the jobs that they depend on.")
     ] = False,
     args: Annotated[bool, typer.Option("--args", help="With the args.")] = False,
 ) -> None:
     """Show where jobs stand."""
-    async with run.queue() as queue:
+    async with run.queue() as queue, no_graphs(queue, "give it alone"):
         targets = await find_targets(run, queue, jobs, None)
         if targets.graph is not None:
-            run.output.graph(*await _whole_graph(queue, targets.graph))
+            run.output.graph(*await _whole_graph(queue, targets.graph), fold=True)
             return
         found = await queue.job_statuses(targets.jobs, dependencies=dependencies, args=args)
         run.output.statuses(list(found))
@@ -67,8 +69,13 @@ async def explain(
     ],
 ) -> None:
     """Say why a job is not running, or why it ended as it did."""
-    async with run.queue() as queue:
-        run.output.explained(await queue.explain(await find_job(run, queue, job)))
+    async with run.queue() as queue, no_graphs(queue, "name a job of it as GRAPH/NAME"):
+        found = await find_job(run, queue, job)
+        explanation = await queue.explain(found)
+        copy = None
+        if explanation.state.is_final and explanation.state is not State.FINISHED:
+            copy = (await queue.job_statuses([found], result=False))[0].retried_as
+        run.output.explained(explanation, copy)
 
 
 async def list_jobs(
@@ -79,18 +86,26 @@ async def list_jobs(
         typer.Option("--state", metavar="STATE", help="Only in this state; may be repeated."),
     ] = None,
     job_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
+        str | None,
+        typer.Option(
+            "--type", metavar="TYPE", help="Only of this type.", parser=arguments.job_type
+        ),
     ] = None,
     channel: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only of this channel.")
+        str | None,
+        typer.Option(metavar="NAME", help="Only of this channel.", parser=arguments.channel),
     ] = None,
     graph: Annotated[
         str | None, typer.Option(metavar="GRAPH", help="Only of this graph (id or last).")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this name.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only with this name.", parser=arguments.label),
+    ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
     ] = 50,
+    before: BeforeOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """List jobs, newest first."""
@@ -102,15 +117,16 @@ async def list_jobs(
         "name": name,
     }
     async with run.queue() as queue:
-        page = await _all_pages(queue, wanted) if everything else None
-        run.output.listed(page or await queue.list(**wanted, limit=limit))
+        if everything:
+            run.output.listed(await _all_pages(queue, wanted, before))
+        else:
+            run.output.listed(await queue.list(**wanted, limit=limit, before=before))
 
 
-async def _all_pages(queue: JobQueue, wanted: dict[str, Any]) -> JobPage:
+async def _all_pages(queue: JobQueue, wanted: dict[str, Any], before: int | None) -> JobPage:
     from broker_queue.status import JobPage  # slow to import
 
     jobs: list[JobStatus] = []
-    before: int | None = None
     while True:
         page = await queue.list(**wanted, limit=1_000, before=before)
         jobs += page.jobs
@@ -124,10 +140,11 @@ async def graphs(
     limit: Annotated[
         int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
     ] = 20,
+    before: BeforeOption = None,
 ) -> None:
     """List graphs, newest first."""
     async with run.queue() as queue:
-        run.output.graphs(await queue.graphs(limit=limit))
+        run.output.graphs(await queue.graphs(limit=limit, before=before))
 
 
 async def graph(
@@ -139,13 +156,16 @@ async def graph(
         Drawing,
         typer.Option("--format", metavar="FORMAT", help="tree, dot (for Graphviz) or mermaid."),
     ] = Drawing.TREE,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every job, however many look alike.")
+    ] = False,
 ) -> None:
     """Draw a graph with the states of its jobs."""
     found = find_graph(run, graph_id)
     async with run.queue() as queue:
         status, jobs = await _whole_graph(queue, found)
     if drawing is Drawing.TREE:
-        run.output.graph(status, jobs)
+        run.output.graph(status, jobs, fold=not everything)
         return
     from broker_queue.cli import drawing as draw  # only here
     from broker_queue.cli.tables import nodes_of

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker_queue.cli.durations import parse_duration
+from broker_queue.cli.arguments import (
+    channel,
+    duration,
+    job_type,
+    label,
+    positive_duration,
+    read_as,
+)
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.cli.limits import MAX_ATTEMPTS, MAX_PRIORITY
+from broker_queue.cli.refusals import jobs_by_name, no_graphs
 from broker_queue.cli.remembered import remember
 from broker_queue.cli.targets import Targets, find_jobs
 from broker_queue.errors import ConfigurationError, Invalid, Unavailable, perhaps_stored
-from broker_queue.job import Condition
+from broker_queue.job import Condition, parse_graph_id, parse_job_id
 
 if TYPE_CHECKING:
     from broker_queue.client import JobQueue
@@ -27,18 +36,58 @@ PANEL = "Make jobs"
 STANDARD_INPUT = "-"
 
 
-def seconds(text: str | None) -> float | None:
-    """Return the seconds of a duration given on the command line.
-
-    Raises:
-        typer.BadParameter: it is no duration.
-    """
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+TypeArgument = Annotated[
+    str,
+    typer.Argument(metavar="TYPE", help="Type of the job.", show_default=False, parser=job_type),
+]
+ArgsArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[ARGS]", help="JSON, @FILE, or - for standard input.", show_default=False
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(metavar="JOB", help="Run after this job finished.", show_default=False),
+]
+AfterFailure = Annotated[
+    list[str] | None,
+    typer.Option(metavar="JOB", help="Run only if this job failed.", show_default=False),
+]
+AfterAny = Annotated[
+    list[str] | None,
+    typer.Option(metavar="JOB", help="Run when this job ended, however.", show_default=False),
+]
+Name = Annotated[str | None, typer.Option(metavar="TEXT", help="A name for people.", parser=label)]
+Channel = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Keeps tenants apart.", show_default=False, parser=channel),
+]
+Priority = Annotated[
+    int, typer.Option(metavar="N", help="0 (last) to 9 (first).", min=0, max=MAX_PRIORITY)
+]
+MaxAttempts = Annotated[
+    int, typer.Option(metavar="N", help="Runs in all, if it fails.", min=1, max=MAX_ATTEMPTS)
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DURATION", help="Longest run, such as 90 or 10m.", parser=positive_duration
+    ),
+]
+Delay = Annotated[
+    float | None,
+    typer.Option(metavar="DURATION", help="Do not run before this has passed.", parser=duration),
+]
+JobIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="UUID",
+        help="Its id; the same job again changes nothing.",
+        parser=read_as(parse_job_id),
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,47 +99,18 @@ def register(app: typer.Typer) -> None:
 async def enqueue(
     run: Invocation,
     *,
-    job_type: Annotated[
-        str, typer.Argument(metavar="TYPE", help="Type of the job.", show_default=False)
-    ],
-    args: Annotated[
-        str,
-        typer.Argument(
-            metavar="[ARGS]", help="JSON, @FILE, or - for standard input.", show_default=False
-        ),
-    ] = "null",
-    after: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JOB", help="Run after this job finished.", show_default=False),
-    ] = None,
-    after_failure: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JOB", help="Run only if this job failed.", show_default=False),
-    ] = None,
-    after_any: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JOB", help="Run when this job ended, however.", show_default=False),
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="A name for people.")] = None,
-    channel: Annotated[
-        str, typer.Option(metavar="NAME", help="Keeps tenants apart.", show_default=False)
-    ] = "",
-    priority: Annotated[
-        int, typer.Option(metavar="N", help="0 (last) to 9 (first).", min=0, max=9)
-    ] = 4,
-    max_attempts: Annotated[
-        int, typer.Option(metavar="N", help="Runs in all, if it fails.", min=1, max=1000)
-    ] = 1,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Longest run, such as 90 or 10m.")
-    ] = None,
-    delay: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Do not run before this has passed.")
-    ] = None,
-    job_id: Annotated[
-        str | None,
-        typer.Option("--id", metavar="UUID", help="Its id; the same one again changes nothing."),
-    ] = None,
+    job_type: TypeArgument,
+    args: ArgsArgument = "null",
+    after: After = None,
+    after_failure: AfterFailure = None,
+    after_any: AfterAny = None,
+    name: Name = None,
+    channel: Channel = "",
+    priority: Priority = 4,
+    max_attempts: MaxAttempts = 1,
+    timeout: Timeout = None,
+    delay: Delay = None,
+    job_id: JobIdOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
 ) -> ExitCode:
     """Enqueue one job and print its id.
@@ -100,36 +120,34 @@ async def enqueue(
     from broker_queue.graph import new_job_id  # slow to import
 
     identity = job_id or new_job_id()
-    given: JobOptions = {
+    options: JobOptions = {
         "id": identity,
         "name": name,
         "channel": channel,
         "priority": priority,
         "max_attempts": max_attempts,
-        "timeout": seconds(timeout),
-        "delay": seconds(delay),
+        "timeout": timeout,
+        "delay": delay,
+    }
+    words = {
+        Condition.SUCCESS: after,
+        Condition.FAILURE: after_failure,
+        Condition.ANY: after_any,
     }
     body = read_args(args)
-    words = (
-        (after, Condition.SUCCESS),
-        (after_failure, Condition.FAILURE),
-        (after_any, Condition.ANY),
-    )
-    async with run.queue() as queue:
-        edges = [
-            edge
-            for jobs, condition in words
-            for edge in await _edges(run, queue, jobs or [], condition)
-        ]
+    async with run.queue() as queue, no_graphs(queue, "name a job of it as GRAPH/NAME"):
+        edges = await _edges(run, queue, words)
         with _repeatable("job", identity):
-            job = await queue.enqueue(job_type, body, edges, **given)
+            job = await queue.enqueue(job_type, body, edges, **options)
         remember(run.place, "job", job)
-        if wait:
-            from broker_queue.cli.waiting import finish  # asyncio is slow to import
+        if not wait:
+            run.output.enqueued(job)
+            return ExitCode.OK
+        from broker_queue.cli.waiting import finish, going_on  # asyncio is slow to import
 
+        run.output.note(f"Enqueued {job}; waiting until it has ended.")
+        with going_on(f"job {job}", job):
             return await finish(run, queue, Targets(jobs=(job,)), None)
-    run.output.enqueued(job)
-    return ExitCode.OK
 
 
 @contextmanager
@@ -144,11 +162,15 @@ def _repeatable(kind: str, identity: str) -> Iterator[None]:
 
 
 async def _edges(
-    run: Invocation, queue: JobQueue, words: list[str], condition: Condition
+    run: Invocation, queue: JobQueue, words: Mapping[Condition, list[str] | None]
 ) -> list[Edge]:
     from broker_queue.graph import Edge  # slow to import
 
-    return [Edge(job, condition) for job in await find_jobs(run, queue, words)]
+    return [
+        Edge(job, condition)
+        for condition, named in words.items()
+        for job in await find_jobs(run, queue, named or [])
+    ]
 
 
 def read_args(text: str) -> RawJson:
@@ -180,6 +202,8 @@ def read_file(path: str) -> bytes:
     Raises:
         ConfigurationError: it cannot be read.
     """
+    if not path:
+        raise ConfigurationError("the name of the file is empty")
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -198,7 +222,10 @@ async def submit(
     graph_id: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="UUID", help="The graph's id; the same one again changes nothing."
+            "--id",
+            metavar="UUID",
+            help="The graph's id; if it exists, jobs that it lacks are added.",
+            parser=read_as(parse_graph_id),
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs have ended.")] = False,
@@ -209,25 +236,30 @@ async def submit(
 ) -> ExitCode:
     """Submit a graph of jobs from a file and print the graph's id.
 
-    All of its jobs exist from one moment on, or (after an error) none of them.
+    All of its jobs exist from one moment on, or (after an error) none of them. A file with an id
+    can be submitted again: jobs that the graph does not have yet are added, the others must be
+    the same, or nothing is changed.
     """
     graph = load_graph(file, graph_id)
     if dry_run:
         run.output.planned(graph.jobs)
         return ExitCode.OK
     async with run.queue() as queue:
-        with _repeatable("graph", graph.id):
+        names = [job.name for job in graph.jobs]
+        with _repeatable("graph", graph.id), jobs_by_name(names):
             answer = await queue.submit(graph)
         remember(run.place, "graph", graph.id)
-        if watch or wait:
-            from broker_queue.cli.waiting import finish, follow
+        if not (watch or wait):
+            run.output.submitted(answer)
+            return ExitCode.OK
+        from broker_queue.cli.waiting import finish, follow, going_on
 
-            targets = Targets(graph=graph.id)
+        targets = Targets(graph=graph.id)
+        run.output.note(f"Submitted {graph.id}; waiting until all of its jobs have ended.")
+        with going_on(f"graph {graph.id}", graph.id):
             if watch:
                 return await follow(run, queue, targets)
             return await finish(run, queue, targets, None)
-    run.output.submitted(answer)
-    return ExitCode.OK
 
 
 def load_graph(file: str, graph_id: str | None) -> Graph:

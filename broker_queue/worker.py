@@ -45,6 +45,9 @@ F = TypeVar("F", bound=JobFunction)
 REMEMBERED = 100_000
 """Canceled and reported tokens that a worker remembers; the oldest are forgotten."""
 
+FIRST_PAUSE = 5.0
+"""Seconds before a worker greets again; from then on it does so as often as the scheduler says."""
+
 HELLO_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 """Seconds that stopped jobs have to clean up, and their hand-backs to be confirmed."""
@@ -252,7 +255,7 @@ class Worker:
         return await self._requests.ask("hello", hello, Welcome, timeout=HELLO_TIMEOUT)
 
     async def _keep_greeting(self) -> None:
-        pause = 5.0
+        pause = FIRST_PAUSE
         while True:
             await asyncio.sleep(pause)  # also while running jobs are drained
             with suppress(Unavailable):

@@ -138,8 +138,8 @@ class _Copying:
         rows: list[NewRow] = []
         edges: list[NewEdge] = []
         references: list[NewReference] = []
-        for original, key in self._copies.items():
-            inherited = self._inherit(original)
+        for original, inherited in self._inherit().items():
+            key = self._copies[original]
             mine = [
                 NewEdge(key, parent, position, condition)
                 for position, (parent, condition) in enumerate(inherited.conditions.items())
@@ -159,11 +159,14 @@ class _Copying:
             self._announce(original, row)
         return {original: row.id for original, row in zip(self._originals, rows, strict=True)}
 
-    def _inherit(self, original: int) -> Inherited:
-        dependencies = [
-            (edge.parent_key, edge.condition, self._transaction.facts(edge.parent_key).state)
-            for edge in self._edges.get(original, ())
-        ]
+    def _inherit(self) -> dict[int, Inherited]:
+        dependencies = {
+            original: [
+                (edge.parent_key, edge.condition, self._transaction.facts(edge.parent_key).state)
+                for edge in self._edges.get(original, ())
+            ]
+            for original in self._copies
+        }
         return inherit(dependencies, self._copies, self._latest)
 
     def _latest_of(self, keys: Collection[int]) -> dict[int, int]:

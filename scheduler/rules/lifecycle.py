@@ -190,7 +190,8 @@ def decide(  # noqa: C901  # one branch for each event
         case Due():
             return _make_ready(job, now)
         case Block(cause_key):
-            return _end(job, State.SKIPPED, now, cause_key=cause_key)
+            unrun = msgspec.structs.replace(job, attempt=0, handover=0)  # it may have stood in line
+            return _end(unrun, State.SKIPPED, now, cause_key=cause_key)
         case Hold(pending):
             return _hold(job, pending)
         case Start(_, worker):

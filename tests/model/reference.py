@@ -1,14 +1,27 @@
 """The reference: what the design says, as plainly as it can be written, and slowly.
 
-It shares no code with the rules. After every command it looks at all jobs until nothing changes.
+It shares no code with the rules. After everything that happens it looks at all jobs until nothing
+changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from broker_queue.job import Condition, State
-from tests.model.history import Seen, Spec
+from tests.model.history import (
+    WINDOW,
+    Cancel,
+    Link,
+    Report,
+    Request,
+    Retry,
+    Seen,
+    Spec,
+    Step,
+    Submit,
+)
 
 FINAL = {State.FINISHED, State.FAILED, State.SKIPPED, State.CANCELED}
 ACCEPTS = {
@@ -17,19 +30,33 @@ ACCEPTS = {
     Condition.ANY: FINAL,
 }
 BACKOFF = 1_000
+GRACE = 5_000
+OUT_OF_THE_QUEUE = ("finished", "failed", "final failure", "released", "dead")
+"""Reports of somebody who has taken the message out of its queue."""
 
 
-@dataclass
+class CopiesWaitForEachOther(Exception):
+    """Copies of a retry would wait for each other; which of the edges is not followed is left open."""
+
+
+@dataclass(slots=True)
 class RefJob:
-    parents: list[tuple[int, Condition]]
+    parents: dict[int, Condition]
     max_attempts: int
-    is_milestone: bool
-    available_at: int
+    queue: int | None
+    priority: int
+    timeout: int | None
+    graph: int | None
+    available_at: int = 0
     state: State = State.WAITING
     attempt: int = 0
     handover: int = 0
     cause: int | None = None
     retried_as: int | None = None
+    in_window: bool = False
+    was_in_window: bool = False
+    deadline: int | None = None
+    worker: str | None = None
 
 
 @dataclass
@@ -38,77 +65,179 @@ class Reference:
 
     now: int = 0
     jobs: list[RefJob] = field(default_factory=list)
+    graphs: set[int] = field(default_factory=set)
 
-    def submit(self, specs: list[Spec]) -> None:
-        for spec in specs:
-            self.jobs.append(
-                RefJob(
-                    list(spec.parents),
-                    spec.max_attempts,
-                    spec.is_milestone,
-                    self.now + spec.delay if spec.delay else 0,
-                )
+    def play(self, step: Step) -> list[object]:
+        self.now += step.milliseconds
+        answers: list[object] = [self._report(report) for report in step.reports]
+        answers += [self._request(request) for request in step.requests]
+        self._pass_time()
+        self._fill_windows()
+        return answers
+
+    def seen(self) -> list[Seen]:
+        return [
+            Seen(
+                it.state,
+                it.attempt,
+                it.handover,
+                it.cause,
+                it.in_window,
+                it.available_at if it.state is State.SCHEDULED else it.deadline,
             )
-        self._settle()
+            for it in self.jobs
+        ]
 
-    def report(self, job: int, kind: str, handover: int) -> str:
-        it = self.jobs[job]
+    def adopt_causes(self, causes: list[int | None]) -> None:
+        """Take over which of several broken edges an engine names; any of them is right."""
+        for it, cause in zip(self.jobs, causes, strict=True):
+            if cause != it.cause:
+                assert it.state is State.SKIPPED
+                assert cause in self._broken(it)
+                it.cause = cause
+
+    def _report(self, report: Report) -> str:
+        it = self.jobs[report.job]
         if it.state is State.CANCELED:
+            if report.kind in OUT_OF_THE_QUEUE and report.handover == it.handover:
+                it.in_window = False
             return "canceled"
-        if handover != it.handover or it.state not in (State.QUEUED, State.RUNNING):
+        if report.handover != it.handover or it.state not in (State.QUEUED, State.RUNNING):
             return "stale"
-        if kind == "started":
-            it.state = State.RUNNING
-        elif kind == "released":
-            it.state = State.QUEUED
+        if report.kind == "started":
+            if (it.state, it.worker) != (State.RUNNING, report.worker):  # else said twice
+                self._leave(it, State.RUNNING)
+                it.deadline = None if it.timeout is None else self.now + it.timeout + GRACE
+                it.worker = report.worker
+        elif report.kind == "released":
+            self._leave(it, State.QUEUED)
             it.handover += 1
-        elif kind == "finished":
-            it.state = State.FINISHED
-        elif kind == "final failure" or it.attempt >= it.max_attempts:
-            it.state = State.FAILED
-        else:
-            it.state = State.SCHEDULED
-            it.available_at = self.now + BACKOFF * 2 ** (it.attempt - 1)
+        elif report.kind == "finished":
+            grows = report.specs or report.links
+            refused = grows and not self._add(report.specs, report.links, it.graph)
+            self._leave(it, State.FAILED if refused else State.FINISHED)
+        elif report.kind == "failed":
+            self._fail(it, report.delay)
+        elif report.kind in ("final failure", "dead"):
+            self._leave(it, State.FAILED)
         self._settle()
         return "accepted"
 
-    def cancel(self, job: int, *, dependents: bool) -> None:
-        named = {job}
-        while dependents:
+    def _request(self, request: Request) -> object:
+        match request:
+            case Submit():
+                return self._add(request.specs, request.links, request.graph)
+            case Cancel():
+                return self._cancel(request)
+            case Retry():
+                return self._retry(request)
+
+    def _fail(self, it: RefJob, delay: int | None = None) -> None:
+        if it.attempt >= it.max_attempts:
+            self._leave(it, State.FAILED)
+            return
+        wait = BACKOFF * 2 ** (it.attempt - 1) if delay is None else delay
+        self._leave(it, State.SCHEDULED)
+        it.available_at = self.now + wait
+        if not wait:
+            self._ready(it)
+
+    def _leave(self, it: RefJob, state: State) -> None:
+        """Put a job into a state in which its message is in no queue and no clock runs."""
+        it.state, it.in_window, it.deadline, it.worker = state, False, None, None
+
+    def _skip(self, it: RefJob, cause: int) -> None:
+        """A skipped job was never run: it has no attempt, even if it stood in line before."""
+        self._leave(it, State.SKIPPED)
+        it.attempt = it.handover = 0
+        it.cause = cause
+
+    def _cancel(self, request: Cancel) -> tuple[int, int, int] | None:
+        named = set(request.jobs)
+        if request.graph is not None:
+            if request.graph not in self.graphs:
+                return None
+            named |= {n for n in self._in_graph(request.graph) if self.jobs[n].state not in FINAL}
+        while request.dependents:
             more = {
                 child
                 for child, it in enumerate(self.jobs)
-                if child not in named and any(parent in named for parent, _ in it.parents)
+                if child not in named and not named.isdisjoint(it.parents)
             }
             if not more:
                 break
             named |= more
-        for number in named:
-            if self.jobs[number].state not in FINAL:
-                self.jobs[number].state = State.CANCELED
+        opened = [it for it in (self.jobs[n] for n in named) if it.state not in FINAL]
+        running = sum(it.state is State.RUNNING for it in opened)
+        for it in opened:
+            lies_in_queue = it.in_window
+            self._leave(it, State.CANCELED)
+            it.in_window = lies_in_queue
         self._settle()
+        return len(opened), running, len(named) - len(opened)
 
-    def extend(self, job: int, parent: int, condition: Condition) -> bool:
-        it = self.jobs[job]
-        before = dict(it.parents)
-        if job == parent:
+    def _add(self, specs: tuple[Spec, ...], links: tuple[Link, ...], graph: int | None) -> bool:
+        """Add jobs and edges, all or nothing. What was submitted before changes nothing."""
+        first = len(self.jobs)
+        new = [
+            RefJob(
+                {_number(parent, first): condition for parent, condition in spec.parents},
+                spec.max_attempts,
+                spec.queue,
+                spec.priority,
+                spec.timeout,
+                graph,
+                self.now + spec.delay if spec.delay else 0,
+            )
+            for spec in specs
+        ]
+        wanted = [Link(job, _number(parent, first), how) for job, parent, how in links]
+        if not self._may_link(wanted, new):
             return False
-        if parent in before:
-            return before[parent] is condition
-        if it.state in FINAL or it.handover > 0:
-            return False
-        if self._depends(parent, job):
-            return False
-        it.parents.append((parent, condition))
-        if self.jobs[parent].state not in ACCEPTS[condition]:
-            it.state = State.WAITING
+        self.jobs += new
+        if graph is not None:
+            self.graphs.add(graph)
+        for link in wanted:
+            self.jobs[link.job].parents[link.parent] = link.condition
+        for job in dict.fromkeys(link.job for link in wanted):
+            self._hold(job, {link.parent for link in wanted if link.job == job})
         self._settle()
         return True
 
-    def retry(self, job: int) -> bool:
-        if self.jobs[job].state not in (State.FAILED, State.CANCELED):
-            return False
-        held = [job]
+    def _may_link(self, wanted: list[Link], new: list[RefJob]) -> bool:
+        edges = {number: set(it.parents) for number, it in enumerate([*self.jobs, *new])}
+        for job, parent, condition in wanted:
+            it = self.jobs[job]
+            known = it.parents.get(parent)
+            if known is not None and known is not condition:
+                return False
+            if known is None and (it.state in FINAL or it.was_in_window):
+                return False
+            edges[job].add(parent)
+        return not any(_leads_to(edges, link.parent, link.job) for link in wanted)
+
+    def _hold(self, job: int, parents: set[int]) -> None:
+        it = self.jobs[job]
+        if it.state in FINAL:  # only edges that it had before
+            return
+        broken = [parent for parent in self._broken(it) if parent in parents]
+        if broken:
+            self._skip(it, broken[0])
+        elif any(self.jobs[parent].state not in FINAL for parent in parents):
+            self._leave(it, State.WAITING)
+            it.attempt = it.handover = 0
+
+    def _retry(self, request: Retry) -> list[tuple[int, int]] | None:
+        held = list(request.jobs)
+        if any(self.jobs[job].state not in (State.FAILED, State.CANCELED) for job in held):
+            return None
+        if request.graph is not None:
+            if request.graph not in self.graphs:
+                return None
+            inside = self._in_graph(request.graph)
+            held = [n for n in inside if self.jobs[n].state in (State.FAILED, State.CANCELED)]
+            if not held:
+                return None
         for number in held:
             held += [
                 child
@@ -120,108 +249,120 @@ class Reference:
         for number in fresh:
             it = self.jobs[number]
             parents = self._parents_of_copy(it, copies)
-            self.jobs.append(RefJob(parents, it.max_attempts, it.is_milestone, 0))
-        for number, copy in copies.items():
-            self.jobs[number].retried_as = copy
+            copy = RefJob(parents, it.max_attempts, it.queue, it.priority, it.timeout, it.graph)
+            self.jobs.append(copy)
+        for number, copied_as in copies.items():
+            self.jobs[number].retried_as = copied_as
+        self._refuse_circle(copies.values())
         self._settle()
-        return True
+        return sorted((number, self._copy_of(number)) for number in held)
 
-    def advance(self, milliseconds: int) -> None:
-        self.now += milliseconds
-        self._settle()
+    def _refuse_circle(self, copies: Iterable[int]) -> None:
+        edges = {number: set(it.parents) for number, it in enumerate(self.jobs)}
+        if any(_leads_to(edges, parent, copy) for copy in copies for parent in edges[copy]):
+            raise CopiesWaitForEachOther
 
-    def seen(self) -> list[Seen]:
-        return [Seen(it.state, it.attempt, it.handover, it.cause) for it in self.jobs]
-
-    def adopt_causes(self, causes: list[int | None]) -> None:
-        """Take over which of several broken edges an engine names; any of them is right."""
-        for number, cause in enumerate(causes):
-            if cause is not None:
-                assert self.jobs[number].state is State.SKIPPED
-                assert cause in self._broken(self.jobs[number])
-            self.jobs[number].cause = cause
-
-    def _broken(self, it: RefJob) -> list[int]:
-        ended = [(p, c, self.jobs[p].state) for p, c in it.parents if self.jobs[p].state in FINAL]
-        return [parent for parent, condition, state in ended if state not in ACCEPTS[condition]]
-
-    def _parents_of_copy(self, it: RefJob, copies: dict[int, int]) -> list[tuple[int, Condition]]:
+    def _parents_of_copy(self, it: RefJob, copies: dict[int, int]) -> dict[int, Condition]:
         """What was copied, or satisfied, or never retried is as it was; else its latest copy."""
+        instead: dict[int, int] = {}
         wanted: dict[int, set[Condition]] = {}
-        order: list[int] = []
-        retried: list[tuple[int, Condition, int]] = []
-        for parent, condition in it.parents:
-            last = self._latest(parent)
+        for parent, condition in it.parents.items():
+            was_retried = self._latest(parent) != parent
             satisfied = self.jobs[parent].state in ACCEPTS[condition]
-            if parent in copies or satisfied or last == parent:
-                target = copies.get(parent, parent)
-                wanted.setdefault(target, set()).add(condition)
-            else:
-                target = copies.get(last, last)
-                retried.append((parent, condition, target))
-            order.append(target)
-        for parent, condition, target in retried:
-            both = wanted.get(target, set()) | {condition}
-            if both >= {Condition.SUCCESS, Condition.FAILURE}:  # to follow it would be to no avail
-                order.append(parent)
-                wanted[parent] = {condition}
-            else:
-                wanted[target] = both
-        return [
-            (target, next((c for c in wanted[target] if c is not Condition.ANY), Condition.ANY))
-            for target in dict.fromkeys(order)
-            if target in wanted
-        ]
+            if parent in copies or satisfied or not was_retried:
+                instead[parent] = copies.get(parent, parent)
+                wanted.setdefault(instead[parent], set()).add(condition)
+        for parent, condition in it.parents.items():
+            if parent in instead:
+                continue
+            last = self._latest(parent)
+            target = copies.get(last, last)
+            if wanted.get(target, set()) | {condition} >= {Condition.SUCCESS, Condition.FAILURE}:
+                target = parent  # to follow it would be to no avail
+            instead[parent] = target
+            wanted.setdefault(target, set()).add(condition)
+        return {
+            target: next((c for c in wanted[target] if c is not Condition.ANY), Condition.ANY)
+            for target in (instead[parent] for parent in it.parents)
+        }
+
+    def _copy_of(self, job: int) -> int:
+        copy = self.jobs[job].retried_as
+        assert copy is not None
+        return copy
 
     def _latest(self, job: int) -> int:
         while (copy := self.jobs[job].retried_as) is not None:
             job = copy
         return job
 
-    def _depends(self, job: int, on: int) -> bool:
-        """Whether a job depends, directly or through others, on another."""
-        border, found = [job], {job}
-        while border:
-            number = border.pop()
-            if number == on:
-                return True
-            new = {parent for parent, _ in self.jobs[number].parents} - found
-            found |= new
-            border += new
-        return False
+    def _in_graph(self, graph: int) -> list[int]:
+        return [number for number, it in enumerate(self.jobs) if it.graph == graph]
+
+    def _broken(self, it: RefJob) -> list[int]:
+        ended = [(p, c, self.jobs[p].state) for p, c in it.parents.items()]
+        return [
+            parent
+            for parent, condition, state in ended
+            if state in FINAL and state not in ACCEPTS[condition]
+        ]
 
     def _settle(self) -> None:
-        changed = True
-        while changed:
-            changed = False
-            for number in range(len(self.jobs)):
-                changed |= self._step(number)
-
-    def _step(self, number: int) -> bool:
-        it = self.jobs[number]
-        if it.state is State.WAITING:
-            return self._step_waiting(it)
-        if it.state is State.SCHEDULED and it.available_at <= self.now:
-            self._ready(it)
-            return True
-        return False
+        waiting = [it for it in self.jobs if it.state is State.WAITING]
+        while [it for it in waiting if self._step_waiting(it)]:
+            waiting = [it for it in waiting if it.state is State.WAITING]
 
     def _step_waiting(self, it: RefJob) -> bool:
+        """Move a job on if its dependencies let it; return whether it moved."""
         broken = self._broken(it)
         if broken:
-            it.state, it.cause = State.SKIPPED, broken[0]
+            self._skip(it, broken[0])
             return True
-        if any(self.jobs[parent].state not in FINAL for parent, _ in it.parents):
+        if any(self.jobs[parent].state not in FINAL for parent in it.parents):
             return False
         self._ready(it)
         return True
 
+    def _pass_time(self) -> None:
+        for it in self.jobs:
+            if it.state is State.SCHEDULED and it.available_at <= self.now:
+                self._ready(it)
+            elif it.deadline is not None and it.deadline <= self.now:
+                self._fail(it)
+        self._settle()
+
     def _ready(self, it: RefJob) -> None:
         if it.available_at > self.now:
             it.state = State.SCHEDULED
-        elif it.is_milestone:
+        elif it.queue is None:
             it.state = State.FINISHED
         else:
             it.state = State.QUEUED
             it.attempt += 1
             it.handover += 1
+
+    def _fill_windows(self) -> None:
+        """Give each queue what it has room for: by priority, then by age."""
+        for queue in {it.queue for it in self.jobs if it.queue is not None}:
+            mine = [it for it in self.jobs if it.queue == queue]
+            free = WINDOW - sum(it.in_window for it in mine)
+            line = [it for it in mine if it.state is State.QUEUED and not it.in_window]
+            for it in sorted(line, key=lambda it: -it.priority)[: max(0, free)]:
+                it.in_window = it.was_in_window = True
+
+
+def _number(parent: int, first: int) -> int:
+    return parent if parent >= 0 else first + ~parent
+
+
+def _leads_to(edges: dict[int, set[int]], start: int, end: int) -> bool:
+    """Whether a job depends on another, directly or through others; every job on itself."""
+    border, found = [start], {start}
+    while border:
+        number = border.pop()
+        if number == end:
+            return True
+        new = edges[number] - found
+        found |= new
+        border += new
+    return False

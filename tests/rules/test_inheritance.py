@@ -5,10 +5,26 @@ from __future__ import annotations
 import pytest
 
 from broker_queue.job import Condition, State
-from scheduler.rules.inheritance import inherit
+from scheduler.rules import inheritance
+from scheduler.rules.inheritance import Dependency, Inherited
 
 SUCCESS, FAILURE, ANY = Condition.SUCCESS, Condition.FAILURE, Condition.ANY
 FINISHED, FAILED = State.FINISHED, State.FAILED
+
+
+def inherit(
+    dependencies: list[Dependency], copies: dict[int, int], latest: dict[int, int]
+) -> Inherited:
+    """What the copy of job 0 depends on."""
+    return inheritance.inherit({0: dependencies}, {0: 100, **copies}, latest)[0]
+
+
+def test_copies_that_would_wait_for_each_other_do_not() -> None:
+    """Job 3 is the copy of 1; it was made to wait for 2, which depends on 1."""
+    dependencies = {2: [(1, SUCCESS, State.SKIPPED)], 3: [(2, SUCCESS, State.SKIPPED)]}
+    found = inheritance.inherit(dependencies, {2: 5, 3: 6}, {1: 3})
+    assert found[3].conditions == {5: SUCCESS}
+    assert found[2].conditions == {1: SUCCESS}
 
 
 def test_a_dependency_that_is_copied_too_is_followed_to_its_copy() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from broker_queue.job import Condition, State
 from broker_queue.protocol.messages import ListJobs
 from scheduler.store import dispatch, queries
-from tests.model.history import Spec
+from tests.model.history import Cancel, Link, Report, Request, Retry, Spec, Step, Submit
 from tests.model.stored import StoredEngine
 from tests.support.databases import quick_engine
 
@@ -65,19 +65,26 @@ def watched(engine: Engine) -> dict[str, Any]:
 def test_no_operation_reads_a_whole_table(engine: Engine) -> None:
     store = StoredEngine(engine)
     executed = watched(engine)
-    wide = [Spec((), 2, False, 0)] + [
-        Spec(((0, Condition.SUCCESS),), 1, number % 2 == 0, 5 * number) for number in range(8)
+
+    def play(*requests: Request, reports: tuple[Report, ...] = (), after: int = 0) -> None:
+        store.play(Step(after, reports, requests))
+
+    first = Spec((), 2, 1, 4, 0, 3_000)
+    wide = [
+        Spec(((~0, Condition.SUCCESS),), 1, number % 2 or None, 4, 5 * number, None)
+        for number in range(8)
     ]
-    store.submit(wide)
-    store.report(0, "started", 1)
-    store.report(0, "failed", 1)
-    store.advance(5_000)
-    store.report(0, "released", 2)
-    store.extend(1, 0, Condition.ANY)
-    store.report(0, "final failure", 3)
-    store.retry(0)
-    store.cancel(9, dependents=True)
-    store.retry(9)
+    play(Submit((first, *wide), (), 1))
+    play(reports=(Report(0, "started", 1, "w"),))
+    play(reports=(Report(0, "failed", 1, "w", 5_000),))
+    play(after=5_000)
+    play(reports=(Report(0, "released", 2, "w"),))
+    play(Submit((), (Link(1, 0, Condition.ANY),), None))
+    play(reports=(Report(0, "final failure", 3, "w"),))
+    play(Retry((0,)))
+    play(Cancel((9,), None, True))
+    play(Retry((9,)))
+    play(Cancel((), 1))
     for own in [it for it in executed if "FROM job ORDER BY" in it.replace("\n", "")]:
         del executed[own]  # the test's own look at all jobs
     assert len(executed) > 20

@@ -111,6 +111,11 @@ class RawClient:
         found = await self.channel.declaring.declare_queue(queue, passive=True)
         return found.declaration_result.message_count or 0
 
+    async def consumers(self, queue: str) -> int:
+        """Return how many consumers a queue has."""
+        found = await self.channel.declaring.declare_queue(queue, passive=True)
+        return found.declaration_result.consumer_count or 0
+
     @property
     def channel(self) -> Channel:
         assert self._channel is not None

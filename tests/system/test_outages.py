@@ -75,8 +75,9 @@ async def test_jobs_go_out_also_where_workers_cannot_be_told_of_a_cancel(
     assert (await raw.report("started", token, {})).type == "accepted"
     after = await queue.enqueue("b", dependencies=[Edge(running, Condition.ANY)])
     await raw.channel.declaring.exchange_delete(raw.names.control)
-    assert (await queue.cancel_job(running)).canceled == 1
+    await queue.cancel_job(running)  # its first answer may be lost with the scheduler's connection
     assert (await raw.take("b")).message_id == after
+    assert (await queue.job_status(running)).state is State.CANCELED
 
 
 async def test_a_queue_that_takes_no_more_is_tried_again_now_and_then(

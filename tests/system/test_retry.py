@@ -71,6 +71,20 @@ async def test_a_copy_may_depend_on_the_copy_of_a_later_job(
     assert await finish(raw, "early") == copies[early]
 
 
+async def test_copies_of_a_retry_never_wait_for_each_other(queue: JobQueue, raw: RawClient) -> None:
+    bad = await queue.enqueue("bad")
+    held = await queue.enqueue("held", dependencies=[bad])
+    await fail(raw, "bad")
+    first = await queue.retry(bad)
+    late = await queue.enqueue("late", dependencies=[held])
+    await queue.add_dependencies(first[held], [late])
+    second = await queue.retry(bad)
+    assert second.keys() == {bad, held, first[held], late}
+    await finish(raw, "bad")
+    states = [(await queue.job_status(second[job])).state for job in (first[held], late)]
+    assert State.WAITING not in states
+
+
 async def test_only_failed_and_canceled_jobs_can_be_retried(
     queue: JobQueue, raw: RawClient
 ) -> None:

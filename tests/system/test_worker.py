@@ -327,6 +327,36 @@ async def test_a_worker_that_stops_in_order_is_listed_no_more(
     assert await queue.workers() == []
 
 
+async def test_exactly_as_many_jobs_run_at_once_as_the_concurrency_allows(
+    queue: JobQueue, broker_url: str, namespace: str
+) -> None:
+    worker = Worker(concurrency=3)
+    gate = asyncio.Event()
+    at_once: list[int] = []
+    inside = 0
+
+    @worker.job("first")
+    @worker.job("second")
+    async def gated() -> None:
+        nonlocal inside
+        inside += 1
+        at_once.append(inside)
+        await gate.wait()
+        inside -= 1
+
+    jobs = [await queue.enqueue(kind) for kind in ("first", "second") * 5]
+    async with running(worker, broker_url, namespace):
+
+        async def holds_all_that_it_may() -> bool:
+            return len(worker._held) == 6  # three of each type
+
+        await until(holds_all_that_it_may)
+        assert inside == 3
+        gate.set()
+        await queue.wait(jobs)
+    assert max(at_once) == 3
+
+
 async def test_a_worker_that_is_canceled_cancels_its_jobs_and_another_takes_them(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:

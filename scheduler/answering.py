@@ -9,7 +9,6 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
-from broker_queue.amqp.failures import BROKER_ERRORS
 from broker_queue.errors import Invalid, RequestError, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages
@@ -279,10 +278,7 @@ class Answering:
         )
 
     async def _depth(self, queue: str) -> QueueDepth | None:
-        try:
-            return await self._topology.depth(await self._outbox.session(), queue)
-        except BROKER_ERRORS as error:
-            raise Unavailable(f"the broker does not say how queue {queue} is") from error
+        return await self._topology.depth(await self._outbox.session(), queue)
 
 
 def _known_keys(connection: Connection, ids: list[bytes]) -> list[int]:

@@ -167,8 +167,9 @@ class Publishing:
         async with self._turn:  # a queue that must first be made does not change the order of jobs
             try:
                 refused = await self._outbox.declare({(i.type, i.channel) for i in handouts})
-            except Unavailable as error:
-                log.debug("job queues could not be declared: %s", error)
+            except Exception as error:  # none of them may be left behind
+                level = logging.DEBUG if isinstance(error, Unavailable) else logging.ERROR
+                log.log(level, "job queues could not be declared: %s", error, exc_info=level == logging.ERROR)
                 self._give_back(handouts)
                 return
             if refused:

@@ -24,12 +24,10 @@ from pamqp.body import ContentBody
 from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
 
 from broker_queue.amqp.failures import (
-    BROKER_ERRORS,
     CALL_TIMEOUT,
     Unroutable,
     as_unavailable,
     describe,
-    raise_if_not_own,
 )
 from broker_queue.errors import Unavailable
 
@@ -156,22 +154,18 @@ class Channel:
             Unroutable: it came back, or there is no such exchange (which ends the session).
             Unavailable: no confirm; whether the broker has it is unknown, so publish it again.
         """
-        try:
-            confirmation = await self.underlying.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=message.properties(),
-                mandatory=message.mandatory,
-                timeout=timeout,
-            )
-        except ChannelNotFoundEntity as error:
-            raise Unroutable(f"there is no exchange {message.exchange!r}") from error
-        except BROKER_ERRORS as error:
-            raise Unavailable(f"the broker did not confirm a message: {describe(error)}") from error
-        except asyncio.CancelledError as error:
-            raise_if_not_own(error)
-            raise Unavailable("the connection was lost while publishing") from error
+        async with as_unavailable("the broker did not confirm a message"):
+            try:
+                confirmation = await self.underlying.basic_publish(
+                    message.body,
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    properties=message.properties(),
+                    mandatory=message.mandatory,
+                    timeout=timeout,
+                )
+            except ChannelNotFoundEntity as error:
+                raise Unroutable(f"there is no exchange {message.exchange!r}") from error
         if isinstance(confirmation, DeliveredMessage):
             raise Unroutable(
                 f"no queue takes messages of exchange {message.exchange!r}, "
@@ -276,16 +270,12 @@ class Channel:
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
-        try:
+        async with as_unavailable("could not acknowledge"):
             await self.underlying.basic_ack(tag, multiple=multiple, wait=False)
-        except BROKER_ERRORS as error:
-            raise Unavailable(f"could not acknowledge: {describe(error)}") from error
 
     async def requeue(self, tag: int, *, again: bool = True) -> None:
-        try:
+        async with as_unavailable("could not hand back"):
             await self.underlying.basic_reject(tag, requeue=again, wait=False)
-        except BROKER_ERRORS as error:
-            raise Unavailable(f"could not hand back: {describe(error)}") from error
 
     async def close(self) -> None:
         """Close it on purpose: the session goes on, unacknowledged messages are requeued."""

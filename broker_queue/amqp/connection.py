@@ -21,7 +21,13 @@ from yarl import URL
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
 from broker_queue.amqp.ending import end, ended
-from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT, as_unavailable, describe
+from broker_queue.amqp.failures import (
+    CALL_TIMEOUT,
+    as_unavailable,
+    describe,
+    is_broker_failure,
+    raise_if_not_own,
+)
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 decoding.install()
@@ -196,7 +202,12 @@ class Connection:
                 log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
                 await self._set(session)
                 self._problem = await asyncio.shield(session.lost)
-            except (*BROKER_ERRORS, BrokerQueueError) as error:
+            except asyncio.CancelledError as error:
+                raise_if_not_own(error)
+                self._problem = "lost while it was being made"
+            except Exception as error:  # whatever it is, a connection that is not there is no use
+                if not (is_broker_failure(error) or isinstance(error, BrokerQueueError)):
+                    log.exception("setting up a connection failed (%s)", self._name)
                 self._problem = describe(error)
             finally:
                 await self._set(None)

@@ -18,6 +18,14 @@ BROKER_ERRORS = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeE
 ChannelInvalidStateError."""
 
 
+def is_broker_failure(error: BaseException) -> bool:
+    """Whether the broker or the network failed.
+
+    What is under way when a connection is lost, the library ends with a bare `Exception`.
+    """
+    return isinstance(error, BROKER_ERRORS) or type(error) is Exception
+
+
 class Unroutable(BrokerQueueError):
     """A mandatory message came back: no queue is bound to its routing key, or no such exchange."""
 
@@ -27,7 +35,9 @@ async def as_unavailable(failure: str) -> AsyncIterator[None]:
     """Turn what the client library raises into `Unavailable`, which says `failure` and why."""
     try:
         yield
-    except BROKER_ERRORS as error:
+    except Exception as error:
+        if not is_broker_failure(error):
+            raise
         raise Unavailable(f"{failure}: {describe(error)}") from error
     except asyncio.CancelledError as error:
         raise_if_not_own(error)

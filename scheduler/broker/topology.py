@@ -120,14 +120,21 @@ class Topology:
         return refused
 
     async def depth(self, session: Session, queue: str) -> QueueDepth | None:
-        """Return what the broker says of a queue, or None if there is no such queue."""
+        """Return what the broker says of a queue, or None if there is no such queue.
+
+        Raises:
+            Unavailable: the broker did not answer.
+        """
         channel = await session.open_channel(essential=False)
-        try:
-            found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
-        except ChannelClosed:
-            return None
-        finally:
-            await channel.close()
+        async with as_unavailable(f"the broker does not say how queue {queue} is"):
+            try:
+                found = await channel.declaring.declare_queue(
+                    queue, passive=True, timeout=CALL_TIMEOUT
+                )
+            except ChannelClosed:
+                return None
+            finally:
+                await channel.close()
         counts = found.declaration_result
         return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
 

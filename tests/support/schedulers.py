@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -112,6 +115,25 @@ class SchedulerProcess:
 
         await until(said)
 
+    async def pause(self) -> None:
+        """Stop it by SIGSTOP, outside of any transaction, until `go_on`."""
+        assert self.process is not None
+
+        async def is_outside() -> bool:
+            assert self.process is not None
+            self.process.send_signal(signal.SIGSTOP)
+            if not _is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
+                return True
+            self.go_on()
+            return False
+
+        await until(is_outside)
+
+    def go_on(self) -> None:
+        """Let it go on after `pause`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """End it by SIGKILL."""
         assert self.process is not None
@@ -132,6 +154,17 @@ class SchedulerProcess:
         assert process.stderr is not None
         async for line in process.stderr:
             self._log.append(line.decode())
+
+
+def _is_locked(database: str) -> bool:
+    """Whether somebody is writing to the database."""
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
 
 
 async def wait_until_it_answers(url: str, namespace: str) -> None:

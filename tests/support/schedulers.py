@@ -17,9 +17,9 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from scheduler.service import Service
 from scheduler.settings import Settings
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_FACTOR, until
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
 
 
 class RunningScheduler:
@@ -172,7 +172,7 @@ async def wait_until_it_answers(url: str, namespace: str) -> None:
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             try:
-                async with JobQueue(url, namespace=namespace, timeout=2) as client:
+                async with JobQueue(url, namespace=namespace, timeout=2 * TIMEOUT_FACTOR) as client:
                     await client.workers()
                 return
             except Unavailable:

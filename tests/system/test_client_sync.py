@@ -14,7 +14,7 @@ import pytest
 from broker_queue import Graph, JobQueue, NotExist, State, Unavailable, sync
 from broker_queue.graph import new_job_id
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
 
 METHODS = sorted(name for name in vars(JobQueue) if not name.startswith("_"))
 
@@ -45,7 +45,7 @@ async def test_a_script_goes_from_enqueue_to_result(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> list[str]:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             graph = Graph()
             first = graph.add("a", {"x": 1})
             graph.add("b", {"of": first.result["y"]})
@@ -69,7 +69,7 @@ async def test_errors_are_raised_where_the_call_was_made(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> None:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             with pytest.raises(NotExist):
                 queue.job_status(new_job_id())
             with pytest.raises(TimeoutError):
@@ -84,7 +84,7 @@ async def test_many_threads_share_one_client(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> None:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             with ThreadPoolExecutor(8) as pool:
                 jobs = list(pool.map(lambda number: queue.enqueue("a", number), range(100)))
             args = [status.args for status in queue.job_statuses(jobs, args=True)]

@@ -7,7 +7,10 @@ import inspect
 import signal
 import sys
 import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,61 @@ def test_a_method_takes_the_same_parameters_and_says_the_same(name: str) -> None
         assert (
             inspect.signature(here).return_annotation == inspect.signature(there).return_annotation
         )
+
+
+def arguments_for(method: Callable[..., Any]) -> dict[str, Any]:
+    """Return arguments that differ from each other and from every default."""
+    found: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
+        match parameter.kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                found[name] = (f"one of {name}", f"another of {name}")
+            case inspect.Parameter.VAR_KEYWORD:
+                found[name] = {"priority": 9, "delay": 1}
+            case _:
+                found[name] = object()
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_hands_every_argument_on_and_the_answer_back(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = getattr(JobQueue, name)
+    wanted = arguments_for(method)
+    seen: list[dict[str, Any]] = []
+    answer = object()
+
+    def record(*given: Any, **named: Any) -> None:
+        bound = inspect.signature(method).bind(*given, **named)
+        bound.apply_defaults()
+        bound.arguments.pop("self")
+        seen.append(dict(bound.arguments))
+
+    async def answers(*given: Any, **named: Any) -> Any:
+        record(*given, **named)
+        return answer
+
+    async def watches(*given: Any, **named: Any) -> AsyncIterator[Any]:
+        record(*given, **named)
+        yield answer
+
+    for other in ("connect", "close"):
+        monkeypatch.setattr(JobQueue, other, lambda _queue: asyncio.sleep(0))
+    monkeypatch.setattr(JobQueue, name, watches if name == "watch" else answers)
+    call = inspect.BoundArguments(inspect.signature(method), OrderedDict(self=None) | wanted)
+    queue = sync.JobQueue("amqp://nowhere/")
+    if name != "connect":
+        queue.connect()
+    try:
+        returned = getattr(queue, name)(*call.args[1:], **call.kwargs)
+        if name == "watch":
+            returned = next(returned)
+    finally:
+        queue.close()
+    assert seen[:1] == [wanted]
+    says_nothing = inspect.signature(method).return_annotation == "None"
+    assert returned is (None if says_nothing else answer)
 
 
 def test_both_clients_document_their_settings_alike() -> None:

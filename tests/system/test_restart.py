@@ -62,6 +62,25 @@ async def test_a_killed_scheduler_goes_on_where_it_was(
     assert "nothing is lost" in log
 
 
+async def test_a_job_whose_publishing_was_never_confirmed_is_published_by_the_next_scheduler(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    settings = {"url": broker_url, "namespace": namespace, "database": database}
+    async with RunningScheduler(**settings), JobQueue(broker_url, namespace=namespace) as queue:
+        job = await queue.enqueue("a")
+        async with RawClient(broker_url, namespace) as raw:
+            await (await raw.take("a")).acknowledge()  # as if the broker had never got it
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE job SET dispatch = 1")
+    async with RunningScheduler(**settings), RawClient(broker_url, namespace) as raw:
+        delivery = await raw.take("a")
+        assert delivery.message_id == job
+        answer = await raw.report("finished", delivery.correlation_id, b"1")
+        assert answer.type == "accepted"
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT handed_out FROM queue").fetchone() == (0,)
+
+
 async def test_a_second_scheduler_waits_and_takes_over(
     broker_url: str, namespace: str, database: Path
 ) -> None:

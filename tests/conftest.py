@@ -9,20 +9,32 @@ from uuid import uuid4
 
 import pytest
 
+from broker_queue import waiting
 from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from broker_queue.local_broker.finding import find_broker
 from tests.support.cleaning import delete_namespace
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
+from tests.support.waiting import ANSWER_TIMEOUT, TIMEOUT_FACTOR
 
 
-def pytest_configure() -> None:
-    """Hear Ctrl-C: a shell starts what it runs in the background with SIGINT ignored.
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give slow machines the time they need, and hear Ctrl-C.
 
-    That would pass to every command that a test starts and interrupts.
+    A shell starts what it runs in the background with SIGINT ignored, which would pass to every
+    command that a test starts and interrupts.
     """
+    if config.getoption("timeout") is None:
+        config.option.timeout = float(config.getini("timeout")) * TIMEOUT_FACTOR
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a scheduler time for the answer after which a wait is up."""
+    monkeypatch.setattr(waiting, "GRACE", waiting.GRACE * TIMEOUT_FACTOR)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +76,7 @@ async def queue(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> AsyncIterator[JobQueue]:
     """A connected client of the test's scheduler."""
-    async with JobQueue(broker_url, namespace=namespace) as client:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as client:
         yield client
 
 

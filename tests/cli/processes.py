@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_queue.cli import COMMAND
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class CommandLine:
             "BROKER_QUEUE_URL": self.url,
             "BROKER_QUEUE_NAMESPACE": self.namespace,
             "XDG_STATE_HOME": str(self.folder / "state"),
+            "BROKER_QUEUE_TIMEOUT": str(ANSWER_TIMEOUT),
             "PYTHONUNBUFFERED": "1",
             **self.environment,
         }
@@ -99,7 +100,9 @@ async def finish(process: asyncio.subprocess.Process, stdin: str | None = None) 
 
 
 async def line_of(stream: asyncio.StreamReader | None) -> str:
-    """Return the next line of a running command."""
+    """Return the next line of a running command; fail if it has ended without one."""
     assert stream is not None
     async with asyncio.timeout(PATIENCE):
-        return (await stream.readline()).decode().rstrip("\n")
+        line = await stream.readline()
+    assert line, "the command says nothing more"
+    return line.decode().rstrip("\n")

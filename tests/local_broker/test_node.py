@@ -15,6 +15,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from broker_queue.local_broker import node as node_module
 from broker_queue.local_broker.handshake import problem_with
 from broker_queue.local_broker.node import NodeError, PrivateNode, installed_server
 from tests.support.waiting import PATIENCE, until
@@ -101,14 +102,21 @@ async def test_what_is_durable_survives_a_crash_and_a_restart(node: PrivateNode)
 
 
 async def test_a_node_on_the_same_folder_has_the_same_ports_if_they_are_free(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if installed_server() is None:
         pytest.skip("no server is installed")
+    monkeypatch.setattr(node_module, "_is_free", lambda _port: True)  # whatever other tests do
     first = PrivateNode(tmp_path)
     assert PrivateNode(tmp_path).url == first.url
-    with socket.create_server(("127.0.0.1", int(first.url.rpartition(":")[2].rstrip("/")))):
-        assert PrivateNode(tmp_path).url != first.url
+    mine = int(first.url.rpartition(":")[2].rstrip("/"))
+    monkeypatch.setattr(node_module, "_is_free", lambda port: port != mine)
+    assert PrivateNode(tmp_path).url != first.url
+
+
+def test_a_port_on_which_somebody_listens_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not node_module._is_free(server.getsockname()[1])
 
 
 async def test_a_node_ends_with_the_process_that_started_it() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,9 +17,9 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from scheduler.service import Service
 from scheduler.settings import Settings
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_FACTOR, until
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
 
 
 class RunningScheduler:
@@ -112,6 +115,25 @@ class SchedulerProcess:
 
         await until(said)
 
+    async def pause(self) -> None:
+        """Stop it by SIGSTOP, outside of any transaction, until `go_on`."""
+        assert self.process is not None
+
+        async def is_outside() -> bool:
+            assert self.process is not None
+            self.process.send_signal(signal.SIGSTOP)
+            if not _is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
+                return True
+            self.go_on()
+            return False
+
+        await until(is_outside)
+
+    def go_on(self) -> None:
+        """Let it go on after `pause`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """End it by SIGKILL."""
         assert self.process is not None
@@ -134,12 +156,23 @@ class SchedulerProcess:
             self._log.append(line.decode())
 
 
+def _is_locked(database: str) -> bool:
+    """Whether somebody is writing to the database."""
+    with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
+
+
 async def wait_until_it_answers(url: str, namespace: str) -> None:
     """Return once a scheduler of this namespace answers."""
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             try:
-                async with JobQueue(url, namespace=namespace, timeout=2) as client:
+                async with JobQueue(url, namespace=namespace, timeout=2 * TIMEOUT_FACTOR) as client:
                     await client.workers()
                 return
             except Unavailable:

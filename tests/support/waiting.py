@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", "1"))
 PATIENCE = 20.0 * TIMEOUT_FACTOR
 
-SHORT_TIMEOUT = 2.5
+ANSWER_TIMEOUT = 30.0 * TIMEOUT_FACTOR
+"""Seconds within which a scheduler must answer; without the factor, the clients' own default."""
+
+SHORT_TIMEOUT = 2.5 * TIMEOUT_FACTOR
 """Seconds of a client that is to give up soon; it connects within them on a loaded machine too."""
 
 

@@ -13,7 +13,7 @@ from broker_queue.graph import Graph
 from broker_queue.job import State
 from tests.support.ends import ended_job
 from tests.support.raw import RawClient
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.is_final])
@@ -100,7 +100,7 @@ async def test_finish_against_cancel_ends_in_exactly_one_state(
         delivery = await raw.take("a")
         deliveries[delivery.message_id] = delivery
     after = [await queue.enqueue(None, dependencies=[job]) for job in jobs]
-    async with JobQueue(broker_url, namespace=namespace) as other:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as other:
         for job, dependent in zip(jobs, after, strict=True):
             report = raw.report("finished", deliveries[job].correlation_id, b"1")
             calls = [report, other.cancel_job(job)]

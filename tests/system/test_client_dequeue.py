@@ -24,7 +24,7 @@ from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import Names
 from tests.support.job_messages import WRONG_HEADERS
 from tests.support.proxy import Proxy
-from tests.support.waiting import PATIENCE, SHORT_TIMEOUT, until
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, SHORT_TIMEOUT, until
 
 AT_ONCE = 0.3
 """Seconds after which nothing comes any more."""
@@ -272,7 +272,7 @@ async def test_a_client_that_closes_hands_back_what_it_holds(
 async def test_a_client_that_closes_ends_its_dequeues(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
-    async with JobQueue(broker_url, namespace=namespace) as closing:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as closing:
         waiting = asyncio.create_task(closing.dequeue("build"))
         await until_a_dequeue_waits(queue)
     with pytest.raises(Unavailable):
@@ -286,7 +286,10 @@ async def test_a_job_whose_client_was_cut_off_goes_to_another(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
     job = await queue.enqueue("build")
-    async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
+    async with (
+        Proxy(broker_url) as proxy,
+        JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as cut,
+    ):
         await cut.dequeue("build", timeout=PATIENCE)
         proxy.cut()
 
@@ -297,7 +300,10 @@ async def test_a_client_that_was_cut_off_can_still_finish_its_job(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
     await queue.enqueue("build")
-    async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
+    async with (
+        Proxy(broker_url) as proxy,
+        JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as cut,
+    ):
         job = await cut.dequeue("build", timeout=PATIENCE)
         proxy.cut()
         await cut.finish_job(job, "done")
@@ -310,7 +316,10 @@ async def test_a_client_that_was_cut_off_can_still_finish_its_job(
 async def test_a_dequeue_goes_on_after_a_lost_connection(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
-    async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
+    async with (
+        Proxy(broker_url) as proxy,
+        JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as cut,
+    ):
         waiting = asyncio.create_task(cut.dequeue("build"))
         await until_a_dequeue_waits(queue)
         proxy.cut()

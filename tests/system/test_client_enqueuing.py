@@ -19,12 +19,13 @@ from broker_queue import (
     Unavailable,
     parts,
 )
+from broker_queue.amqp.channel import Delivery
 from broker_queue.graph import new_job_id
 from broker_queue.parts import in_parts
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import decode
 from tests.support.fake_scheduler import FakeScheduler
-from tests.support.waiting import SHORT_TIMEOUT
+from tests.support.waiting import ANSWER_TIMEOUT, SHORT_TIMEOUT
 
 
 @pytest.fixture
@@ -34,8 +35,9 @@ async def fake(broker_url: str, namespace: str) -> AsyncIterator[FakeScheduler]:
         yield running
 
 
-async def answer_submit(fake: FakeScheduler) -> messages.Submit:
-    request = await fake.requests.get()
+async def answer_submit(fake: FakeScheduler, request: Delivery | None = None) -> messages.Submit:
+    """Answer a request, or the next one, and return what it submits."""
+    request = request or await fake.requests.get()
     submit = decode(request.body, messages.Submit)
     await fake.answer(request, "ok", messages.Submitted(jobs=len(submit.jobs)))
     return submit
@@ -44,9 +46,10 @@ async def answer_submit(fake: FakeScheduler) -> messages.Submit:
 async def test_enqueues_at_the_same_time_share_a_request(
     fake: FakeScheduler, broker_url: str, namespace: str
 ) -> None:
-    async with JobQueue(broker_url, namespace=namespace) as queue:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
         enqueuing = [asyncio.create_task(queue.enqueue("a", number)) for number in range(1_000)]
-        sizes: list[int] = []
+        held = [await fake.requests.get() for _ in range(2)]  # the others gather meanwhile
+        sizes = [len((await answer_submit(fake, request)).jobs) for request in held]
         while sum(sizes) < 1_000:
             sizes.append(len((await answer_submit(fake)).jobs))
         ids = await asyncio.gather(*enqueuing)
@@ -58,7 +61,7 @@ async def test_enqueues_at_the_same_time_share_a_request(
 async def test_an_enqueue_alone_does_not_wait_for_company(
     fake: FakeScheduler, broker_url: str, namespace: str
 ) -> None:
-    async with JobQueue(broker_url, namespace=namespace) as queue:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
         for number in range(3):
             enqueuing = asyncio.create_task(queue.enqueue("a", number))
             submit = await answer_submit(fake)
@@ -69,7 +72,7 @@ async def test_long_args_do_not_make_a_request_too_long(
     fake: FakeScheduler, broker_url: str, namespace: str
 ) -> None:
     text = "x" * (1 << 20)
-    async with JobQueue(broker_url, namespace=namespace) as queue:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
         enqueuing = [asyncio.create_task(queue.enqueue("a", text)) for _ in range(10)]
         sizes: list[int] = []
         while sum(sizes) < 10:
@@ -155,7 +158,7 @@ async def test_parts_that_were_forgotten_are_sent_again(
     graph = Graph()
     for _ in range(6):
         graph.add("a", "x" * 1_000_000)
-    async with JobQueue(broker_url, namespace=namespace) as queue:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
         submitting = asyncio.create_task(queue.submit(graph))
         seen = []
         for complete in (False, False, False, True):

@@ -7,14 +7,17 @@ import inspect
 import signal
 import sys
 import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from broker_queue import Graph, JobQueue, NotExist, State, Unavailable, sync
 from broker_queue.graph import new_job_id
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
 
 METHODS = sorted(name for name in vars(JobQueue) if not name.startswith("_"))
 
@@ -34,6 +37,61 @@ def test_a_method_takes_the_same_parameters_and_says_the_same(name: str) -> None
         )
 
 
+def arguments_for(method: Callable[..., Any]) -> dict[str, Any]:
+    """Return arguments that differ from each other and from every default."""
+    found: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
+        match parameter.kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                found[name] = (f"one of {name}", f"another of {name}")
+            case inspect.Parameter.VAR_KEYWORD:
+                found[name] = {"priority": 9, "delay": 1}
+            case _:
+                found[name] = object()
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_hands_every_argument_on_and_the_answer_back(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = getattr(JobQueue, name)
+    wanted = arguments_for(method)
+    seen: list[dict[str, Any]] = []
+    answer = object()
+
+    def record(*given: Any, **named: Any) -> None:
+        bound = inspect.signature(method).bind(*given, **named)
+        bound.apply_defaults()
+        bound.arguments.pop("self")
+        seen.append(dict(bound.arguments))
+
+    async def answers(*given: Any, **named: Any) -> Any:
+        record(*given, **named)
+        return answer
+
+    async def watches(*given: Any, **named: Any) -> AsyncIterator[Any]:
+        record(*given, **named)
+        yield answer
+
+    for other in ("connect", "close"):
+        monkeypatch.setattr(JobQueue, other, lambda _queue: asyncio.sleep(0))
+    monkeypatch.setattr(JobQueue, name, watches if name == "watch" else answers)
+    call = inspect.BoundArguments(inspect.signature(method), OrderedDict(self=None) | wanted)
+    queue = sync.JobQueue("amqp://nowhere/")
+    if name != "connect":
+        queue.connect()
+    try:
+        returned = getattr(queue, name)(*call.args[1:], **call.kwargs)
+        if name == "watch":
+            returned = next(returned)
+    finally:
+        queue.close()
+    assert seen[:1] == [wanted]
+    says_nothing = inspect.signature(method).return_annotation == "None"
+    assert returned is (None if says_nothing else answer)
+
+
 def test_both_clients_document_their_settings_alike() -> None:
     def settings(cls: type) -> str:
         return (inspect.getdoc(cls) or "").partition("Args:")[2]
@@ -45,7 +103,7 @@ async def test_a_script_goes_from_enqueue_to_result(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> list[str]:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             graph = Graph()
             first = graph.add("a", {"x": 1})
             graph.add("b", {"of": first.result["y"]})
@@ -69,7 +127,7 @@ async def test_errors_are_raised_where_the_call_was_made(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> None:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             with pytest.raises(NotExist):
                 queue.job_status(new_job_id())
             with pytest.raises(TimeoutError):
@@ -84,7 +142,7 @@ async def test_many_threads_share_one_client(
     scheduler: RunningScheduler, broker_url: str, namespace: str
 ) -> None:
     def script() -> None:
-        with sync.JobQueue(broker_url, namespace=namespace) as queue:
+        with sync.JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
             with ThreadPoolExecutor(8) as pool:
                 jobs = list(pool.map(lambda number: queue.enqueue("a", number), range(100)))
             args = [status.args for status in queue.job_statuses(jobs, args=True)]

@@ -14,7 +14,7 @@ from broker_queue import Graph, JobNotFinished, JobQueue, NotExist, RawJson, Sta
 from broker_queue.graph import new_job_id
 from tests.support.proxy import Proxy
 from tests.support.schedulers import SchedulerProcess
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 
 class Built(BaseModel):
@@ -103,7 +103,10 @@ async def test_a_wait_survives_the_death_of_the_scheduler(
 ) -> None:
     monkeypatch.setattr(waiting, "SHORTEST_WAIT", 0.5)
     monkeypatch.setattr(waiting, "GRACE", 0.5)
-    async with JobQueue(broker_url, namespace=namespace) as queue, asyncio.timeout(2 * PATIENCE):
+    async with (
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        asyncio.timeout(2 * PATIENCE),
+    ):
         job = await queue.enqueue("a")
         for_job = asyncio.create_task(queue.wait(job))
         taken = await queue.dequeue("a", timeout=PATIENCE)
@@ -118,7 +121,10 @@ async def test_a_wait_survives_the_death_of_the_scheduler(
 async def test_a_wait_survives_a_lost_connection(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
-    async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
+    async with (
+        Proxy(broker_url) as proxy,
+        JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as cut,
+    ):
         job = await queue.enqueue("a")
         for_job = asyncio.create_task(cut.wait(job))
         taken = await queue.dequeue("a", timeout=PATIENCE)

@@ -15,7 +15,7 @@ from broker_queue.protocol.messages import JobEvent, JobStatus, Progress, encode
 from broker_queue.watch import Progression, event_of
 from tests.support.proxy import Proxy
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 JOB = new_job_id()
 
@@ -180,7 +180,7 @@ async def test_without_events_a_watch_ends_all_the_same(
 ) -> None:
     monkeypatch.setattr(watch, "POLL_INTERVAL", 0.05)
     silent = RunningScheduler(url=broker_url, namespace=namespace, database=database, events=False)
-    async with silent, JobQueue(broker_url, namespace=namespace) as queue:
+    async with silent, JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
         graph = Graph()
         job = graph.add("a")
         await queue.submit(graph)
@@ -204,7 +204,10 @@ async def test_a_watch_goes_on_after_a_lost_connection(
     first = await queue.enqueue("a")
     second = await queue.enqueue("a", dependencies=[first])
     seen = []
-    async with Proxy(broker_url) as proxy, JobQueue(proxy.url, namespace=namespace) as cut:
+    async with (
+        Proxy(broker_url) as proxy,
+        JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as cut,
+    ):
         async for item in cut.watch(first, second):
             seen.append((item.job, item.state.value))
             if seen[-1] == (second, "waiting"):
@@ -222,7 +225,7 @@ async def test_a_watch_ends_when_its_client_is_closed(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
     job = await queue.enqueue("a")
-    client = JobQueue(broker_url, namespace=namespace)
+    client = JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT)
     await client.connect()
     events = client.watch(job)
     await anext(events)

@@ -1,67 +1,62 @@
-"""The scheduler's log: JSON for programs, text on a terminal."""
+"""Log lines of the scheduler: JSON for programs, text on a terminal."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import pty
+import re
 import sys
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from tests.support.schedulers import SchedulerProcess, wait_until_it_answers
 from tests.support.waiting import PATIENCE
 
 
-def environment(broker_url: str, namespace: str, database: Path) -> dict[str, str]:
-    given = {"URL": broker_url, "NAMESPACE": namespace, "DATABASE": str(database)}
-    return os.environ | {f"BROKER_QUEUE_{name}": value for name, value in given.items()}
-
-
-async def lines_until_ready(reader: asyncio.StreamReader) -> list[str]:
-    lines: list[str] = []
-    async with asyncio.timeout(PATIENCE):
-        while not any("ready: takes requests" in line for line in lines):
-            line = await reader.readline()
-            assert line, lines
-            lines.append(line.decode())
-    return lines
-
-
-async def test_on_a_pipe_every_line_is_an_object_with_time_level_and_message(
+async def test_every_line_on_a_pipe_is_json(
     broker_url: str, namespace: str, database: Path
 ) -> None:
+    scheduler = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await scheduler.start()
+    code, log = await scheduler.terminate()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert code == 0
+    for line in lines:
+        assert line.keys() == {"time", "level", "logger", "message"}
+        assert line["level"] == "info"
+        assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+    assert lines[-1]["message"] == "stopped; nothing is lost"
+
+
+async def test_a_terminal_shows_text(broker_url: str, namespace: str, database: Path) -> None:
+    terminal, its_side = os.openpty()
+    options = {"--url": broker_url, "--namespace": namespace, "--database": str(database)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scheduler",
-        env=environment(broker_url, namespace, database), stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    lines = await lines_until_ready(process.stderr)
+        sys.executable,
+        "-m",
+        "scheduler",
+        *(part for option in options.items() for part in option),
+        stderr=its_side,
+    )
+    os.close(its_side)
+    reading = asyncio.create_task(asyncio.to_thread(read_all, terminal))
+    await wait_until_it_answers(broker_url, namespace)
     process.terminate()
-    lines += [line.decode() async for line in process.stderr]
-    assert await process.wait() == 0
-    entries = [json.loads(line) for line in lines]
-    assert all(entry.keys() >= {"time", "level", "logger", "message"} for entry in entries)
-    assert entries[-1]["message"] == "stopped; nothing is lost"
-    assert {entry["level"] for entry in entries} == {"info"}
-
-
-async def test_on_a_terminal_the_lines_are_for_people(
-    broker_url: str, namespace: str, database: Path
-) -> None:
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scheduler",
-        env=environment(broker_url, namespace, database), stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_read_pipe(lambda: protocol, terminal)
-        lines = await lines_until_ready(reader)
-        process.terminate()
+    async with asyncio.timeout(PATIENCE):
         assert await process.wait() == 0
-        transport.close()
-    assert any(" INFO    active on sqlite " in line for line in lines)
-    assert not any(line.startswith("{") for line in lines)
+        lines = (await reading).splitlines()
+    for line in lines:
+        assert re.fullmatch(r"\d\d:\d\d:\d\d INFO    [^{].*", line)
+    assert lines[-1].endswith("stopped; nothing is lost")
+
+
+def read_all(terminal: int) -> str:
+    """Return what was shown on a terminal until the other side closed it."""
+    found = b""
+    with suppress(OSError):  # how Linux says that the other side is closed
+        while piece := os.read(terminal, 4_096):
+            found += piece
+    os.close(terminal)
+    return found.decode()

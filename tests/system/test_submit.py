@@ -17,7 +17,7 @@ from broker_queue.job import State
 from broker_queue.protocol import messages
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import TIMEOUT_FACTOR
+from tests.support.waiting import ANSWER_TIMEOUT, TIMEOUT_FACTOR
 
 MANY = 100_000
 
@@ -144,7 +144,7 @@ async def test_the_same_submit_from_ten_clients_at_once_exists_once(
         tail = graph.add("a", dependencies=[tail])
 
     async def submit() -> messages.Submitted:
-        async with JobQueue(broker_url, namespace=namespace) as client:
+        async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as client:
             return await client.submit(graph)
 
     answers = await asyncio.gather(*(submit() for _ in range(10)))
@@ -256,7 +256,10 @@ async def test_limits_of_jobs_and_dependencies_are_named(
         max_jobs=10,
         max_dependencies=5,
     )
-    async with scheduler, JobQueue(broker_url, namespace=namespace) as queue:
+    async with (
+        scheduler,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+    ):
         wide = Graph()
         for _ in range(11):
             wide.add("a")

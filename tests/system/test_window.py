@@ -15,7 +15,7 @@ from scheduler.store.writer import Writer
 from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
 
 
 async def test_the_broker_never_holds_more_jobs_than_the_window(
@@ -24,7 +24,7 @@ async def test_the_broker_never_holds_more_jobs_than_the_window(
     scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database, window=5)
     async with (
         scheduler,
-        JobQueue(broker_url, namespace=namespace) as queue,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
         RawClient(broker_url, namespace) as raw,
     ):
         jobs = await asyncio.gather(*(queue.enqueue("a", i) for i in range(60)))
@@ -46,7 +46,7 @@ async def test_higher_priorities_go_first_where_a_window_leaves_a_choice(
     scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database, window=1)
     async with (
         scheduler,
-        JobQueue(broker_url, namespace=namespace) as queue,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
         RawClient(broker_url, namespace) as raw,
     ):
         first = await queue.enqueue("a", priority=0)
@@ -63,7 +63,7 @@ async def test_a_canceled_job_leaves_room_in_the_window_once_it_is_dropped(
     scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database, window=1)
     async with (
         scheduler,
-        JobQueue(broker_url, namespace=namespace) as queue,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
         RawClient(broker_url, namespace) as raw,
     ):
         canceled = await queue.enqueue("a")
@@ -108,7 +108,7 @@ async def test_a_standby_waits_and_takes_over_when_the_first_one_stops(
 ) -> None:
     settings = {"url": broker_url, "namespace": namespace, "database": database}
     async with (
-        JobQueue(broker_url, namespace=namespace) as queue,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
         RawClient(broker_url, namespace) as raw,
     ):
         first = RunningScheduler(**settings)

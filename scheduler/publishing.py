@@ -169,7 +169,12 @@ class Publishing:
                 refused = await self._outbox.declare({(i.type, i.channel) for i in handouts})
             except Exception as error:  # none of them may be left behind
                 level = logging.DEBUG if isinstance(error, Unavailable) else logging.ERROR
-                log.log(level, "job queues could not be declared: %s", error, exc_info=level == logging.ERROR)
+                log.log(
+                    level,
+                    "job queues could not be declared: %s",
+                    error,
+                    exc_info=level == logging.ERROR,
+                )
                 self._give_back(handouts)
                 return
             if refused:

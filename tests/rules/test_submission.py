@@ -10,7 +10,7 @@ from msgspec import Raw
 from broker_queue.errors import Cycle, Invalid, TooLarge
 from broker_queue.graph import new_job_id
 from broker_queue.job import Condition
-from broker_queue.protocol.messages import Dependency, Extension, NewJob, Reference
+from broker_queue.protocol.messages import Backoff, Dependency, Extension, NewJob, Reference
 from scheduler.rules.submission import Limits, id_bytes, id_text, plan_submit
 
 LIMITS = Limits(max_args_bytes=100, max_jobs=3, max_dependencies=2)
@@ -83,6 +83,50 @@ def test_the_digest_does_not_care_how_a_dependency_is_named() -> None:
     by_id = plan_submit([job(id=identity, dependencies=[first.id])], [], LIMITS)
     other = plan_submit([job(id=identity, dependencies=[first.id], priority=9)], [], LIMITS)
     assert by_position.jobs[1].digest == by_id.jobs[0].digest != other.jobs[0].digest
+
+
+PARENT, OTHER = new_job_id(), new_job_id()
+
+CONTENT: dict[str, dict[str, Any]] = {
+    "type": {"type": "other"},
+    "args": {"args": Raw(b'{"a":1,"b":2}')},
+    "name": {"name": "other"},
+    "channel": {"channel": "other"},
+    "priority": {"priority": 9},
+    "max_attempts": {"max_attempts": 2},
+    "backoff": {"backoff": Backoff(initial=2.0)},
+    "timeout": {"timeout": 1.0},
+    "delay": {"delay": 1.0},
+    "available_at": {"available_at": 1},
+    "dependencies": {"dependencies": [Dependency(job=OTHER)]},
+    "dependencies: condition": {"dependencies": [Dependency(job=PARENT, condition=Condition.ANY)]},
+    "references": {"references": [Reference(at="/a", job=PARENT)]},
+    "references: at": {"references": [Reference(at="/b", job=PARENT, pointer="/x")]},
+    "references: pointer": {"references": [Reference(at="/a", job=PARENT, pointer="/y")]},
+    "references: job": {"references": [Reference(at="/a", job=OTHER, pointer="/x")]},
+}
+
+NOT_CONTENT = {"id", "traceparent"}
+
+
+def digest(fields: dict[str, Any]) -> bytes:
+    return plan_submit([NewJob(**fields)], [], LIMITS).jobs[0].digest
+
+
+@pytest.mark.parametrize("change", CONTENT.values(), ids=CONTENT)
+def test_other_content_has_another_digest(change: dict[str, Any]) -> None:
+    before = {"id": new_job_id(), "type": "t", "args": Raw(b'{"a":1,"b":1}')}
+    if "references" in change:
+        before["references"] = [Reference(at="/a", job=PARENT, pointer="/x")]
+    else:
+        before["dependencies"] = [Dependency(job=PARENT)]
+    assert digest(before) == digest({**before, "id": new_job_id()})
+    assert digest(before) != digest(before | change)
+
+
+def test_every_field_of_a_job_is_content_or_known_not_to_be() -> None:
+    known = {name.partition(":")[0] for name in CONTENT} | NOT_CONTENT
+    assert known == set(NewJob.__struct_fields__)
 
 
 def test_ids_survive_their_two_forms() -> None:

@@ -10,6 +10,7 @@ import pytest
 from broker_queue.client import JobQueue
 from broker_queue.job import State
 from broker_queue.protocol.messages import Backoff
+from scheduler import work
 from scheduler.rules import lifecycle
 from tests.support.ends import fail, finish
 from tests.support.raw import RawClient
@@ -39,6 +40,20 @@ async def test_the_wait_before_each_attempt_grows_until_the_last_one_failed(
     assert (status.state, status.attempt) == (State.FAILED, 4)
     least = [timedelta(seconds=0.02 * 3**attempt) for attempt in range(3)]
     assert all(wait >= bound for wait, bound in zip(waits, least, strict=True))
+
+
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 1000), (1.0, 600), (0.5, 800)])
+async def test_the_share_of_a_back_off_that_is_left_to_chance_is_taken_off(
+    queue: JobQueue, raw: RawClient, monkeypatch: pytest.MonkeyPatch, chance: float, seconds: int
+) -> None:
+    monkeypatch.setattr(work, "chance", lambda: chance)
+    backoff = Backoff(initial=1000, jitter=0.4)
+    job = await queue.enqueue("a", max_attempts=2, backoff=backoff)
+    await fail(raw, "a", retry=True)
+    status = await queue.job_status(job)
+    assert status.available_at is not None
+    wait = status.available_at - status.queued
+    assert timedelta(seconds=seconds) <= wait < timedelta(seconds=seconds + PATIENCE)
 
 
 async def test_a_report_may_forbid_the_next_attempt_or_set_its_delay(

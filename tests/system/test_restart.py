@@ -9,12 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from broker_queue.client import JobQueue
 from broker_queue.graph import Graph, new_job_id
 from broker_queue.job import State
 from broker_queue.requests import REQUESTS_KEY
 from broker_queue.worker import Worker
+from scheduler.store.database import MIGRATIONS
 from scheduler.store.leader import LostLease
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler, SchedulerProcess
@@ -79,6 +82,16 @@ async def test_a_job_whose_publishing_was_never_confirmed_is_published_by_the_ne
         assert answer.type == "accepted"
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT handed_out FROM queue").fetchone() == (0,)
+
+
+async def test_the_schema_is_the_one_of_the_last_migration(
+    scheduler: RunningScheduler, database: Path
+) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(head,)]
 
 
 async def test_a_second_scheduler_waits_and_takes_over(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -17,7 +20,7 @@ from broker_queue.job import State
 from broker_queue.protocol import messages
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import ANSWER_TIMEOUT, TIMEOUT_FACTOR
+from tests.support.waiting import ANSWER_TIMEOUT, TIMEOUT_FACTOR, until
 
 MANY = 100_000
 
@@ -53,6 +56,10 @@ async def test_the_same_id_with_equal_content_changes_nothing(raw: RawClient) ->
         {"max_attempts": 2},
         {"delay": 1},
         {"timeout": 1},
+        {"available_at": 1},
+        {"backoff": {"initial": 2}},
+        {"dependencies": [0]},
+        {"references": [{"at": "/x", "job": 0}]},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -306,6 +313,29 @@ async def test_a_refused_submit_in_parts_can_be_corrected_and_sent_again(
     assert await count(queue) == 0
     await raw.request("submit", good)
     assert (await raw.request("submit", bad | {"jobs": [job]})).body["jobs"] == 2
+
+
+async def test_parts_that_never_become_complete_are_forgotten_after_an_hour(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database, lease=2)
+    old, recent = ({"id": str(uuid4())} for _ in range(2))
+    async with scheduler, RawClient(broker_url, namespace) as raw:
+        for graph in (old, recent):
+            answer = await raw.request("submit", {"jobs": [], "graph": graph, "parts": 2})
+            assert answer.body["complete"] is False
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            age = "UPDATE part SET received_at = received_at - ? WHERE graph_id = ?"
+            connection.execute(age, (3_601_000, UUID(old["id"]).bytes))
+            connection.execute(age, (3_500_000, UUID(recent["id"]).bytes))
+
+            async def one_is_left() -> bool:
+                rows = connection.execute("SELECT graph_id FROM part").fetchall()
+                return rows == [(UUID(recent["id"]).bytes,)]
+
+            await until(one_is_left)  # with a renewal of the lease
+        answer = await raw.request("submit", {"jobs": [], "graph": old, "part": 2, "parts": 2})
+        assert answer.body["complete"] is False
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,48 @@ async def test_higher_priorities_go_first_where_a_window_leaves_a_choice(
         assert explanation.reasons[0].kind in {"in_line", "no_worker"}
         taken = [await finish(raw, "a") for _ in range(5)]
     assert taken == [first, jobs[9], jobs[5], jobs[3], jobs[0]]
+
+
+@pytest.mark.parametrize(
+    ("queue_type", "arguments"),
+    [
+        ("classic", {"x-max-priority": 9}),
+        ("quorum", {"x-delivery-limit": 7}),
+    ],
+)
+async def test_the_broker_delivers_by_priority_within_a_window(
+    broker_url: str, namespace: str, database: Path, queue_type: str, arguments: dict[str, Any]
+) -> None:
+    scheduler = RunningScheduler(
+        url=broker_url,
+        namespace=namespace,
+        database=database,
+        window=10,
+        queue_type=queue_type,
+        delivery_limit=7,
+    )
+    async with (
+        scheduler,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        RawClient(broker_url, namespace) as raw,
+    ):
+        jobs = {priority: await queue.enqueue("a", priority=priority) for priority in (0, 9, 5)}
+        name = raw.names.job_queue("a")
+        await raw.request("hello", {"worker": "w", "types": ["a"]})  # from now on it is there
+
+        async def all_are_there() -> bool:
+            return await raw.count(name) == 3
+
+        await until(all_are_there)
+        taken = [await raw.channel.underlying.basic_get(name) for _ in jobs]
+        properties = [message.header.properties for message in taken]
+        assert {item.priority: item.message_id for item in properties} == jobs
+        if queue_type == "classic":  # quorum queues have no order by priority before RabbitMQ 4
+            assert [item.priority for item in properties] == [9, 5, 0]
+        common = {"x-queue-type": queue_type, "x-dead-letter-exchange": raw.names.dead}
+        await raw.channel.declaring.declare_queue(
+            name, durable=True, arguments=common | arguments
+        )  # refused if it was declared otherwise
 
 
 async def test_a_canceled_job_leaves_room_in_the_window_once_it_is_dropped(

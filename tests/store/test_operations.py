@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select
 
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.messages import Backoff, NewGraph, NewJob, Submit, encode
+from broker_queue.protocol.messages import Backoff, NewJob, Submit
 from scheduler import work
-from scheduler.operations import handout, reports, submit, timers
+from scheduler.operations import handout, reports, submit
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import Transaction
 from scheduler.rules.lifecycle import Fail, HandBack, Succeed
@@ -81,17 +81,6 @@ def test_a_job_that_comes_back_while_it_is_to_be_published_again_goes_out_once(
     assert [(item.key, item.handover) for item in transaction.effects.handouts] == [(token.key, 2)]
 
 
-def test_the_wait_before_a_retry_is_left_to_chance_by_its_jitter(connection: Connection) -> None:
-    backoff = Backoff(initial=10.0, jitter=0.5)
-    (token,) = enqueued(
-        connection, NewJob(id=new_job_id(), type="t", max_attempts=2, backoff=backoff)
-    )
-    transaction = Transaction(connection, 1_000, lambda: 1.0, Limits())
-    reports.fold(transaction, [Incoming(token, Fail(1))])
-    due = connection.execute(select(job.c.due_at).where(job.c.key == token.key)).scalar_one()
-    assert due == 1_000 + 5_000
-
-
 def test_the_jitter_of_the_scheduler_is_drawn_anew_for_each_job(connection: Connection) -> None:
     jobs = [
         NewJob(id=new_job_id(), type="t", max_attempts=2, backoff=Backoff(initial=1e6, jitter=1.0))
@@ -106,31 +95,6 @@ def test_the_jitter_of_the_scheduler_is_drawn_anew_for_each_job(connection: Conn
     )
     due = connection.execute(select(job.c.due_at).where(job.c.due_at.is_not(None))).scalars().all()
     assert len(set(due)) == 20
-
-
-def test_parts_that_were_never_completed_are_forgotten_after_an_hour(
-    connection: Connection,
-) -> None:
-    graph = NewGraph(id=new_job_id())
-    first, second = (
-        Submit(jobs=[NewJob(id=new_job_id())], graph=graph, part=number, parts=2)
-        for number in (1, 2)
-    )
-    hour = timers.PART_LIFETIME
-
-    def send(part: Submit, now: int) -> bool:
-        transaction = Transaction(connection, now, lambda: 0.0, Limits())
-        return submit.submit(transaction, part, encode(part)).complete
-
-    def renew_lease(now: int) -> None:
-        work.apply(connection, work.Work(now=now, renew_lease_until=now + 1), Limits(), window=1)
-
-    assert not send(first, 0)
-    renew_lease(hour)
-    assert not send(first, hour)
-    renew_lease(2 * hour + 1)
-    assert not send(second, 2 * hour + 1)
-    assert send(first, 2 * hour + 1)
 
 
 def test_no_more_is_handed_out_than_there_is_room_for(connection: Connection) -> None:

@@ -158,6 +158,8 @@ class Loop:
         is_down = False
         while True:
             try:
+                if is_down:
+                    await self.begin()  # the last transaction may have been committed all the same
                 await self._fold(batch)
             except DatabaseDown as error:
                 log.log(

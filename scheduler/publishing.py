@@ -116,17 +116,17 @@ class Publishing:
 
     @property
     def next_attempt(self) -> int | None:
-        """When something is to be published again, if the broker takes it; None if nothing is."""
-        if not self._unconfirmed or not self._outbox.is_up:
+        """When something is to be published again; None if nothing is, or nothing can be now."""
+        if not self._unconfirmed or not self.has_room:
             return None
         return min(self._unconfirmed.values())
 
     def take(self, now: int) -> Settled:
         """Return what is to be noted; what was not confirmed once the broker can take it again."""
         again: list[int] = []
-        if self._outbox.is_up and self._in_flight.jobs < MAX_JOBS // 2:
+        if self.has_room:
             due = (key for key, not_before in self._unconfirmed.items() if not_before <= now)
-            again = list(islice(due, MAX_JOBS - self._in_flight.jobs))
+            again = list(islice(due, self.room.jobs))
             for key in again:
                 del self._unconfirmed[key]
         settled = Settled(self._confirmed, self._failed, again)

@@ -54,6 +54,26 @@ async def test_a_fan_out_goes_on_after_the_database_failed_in_the_middle_of_it(
     assert {status.state for status in statuses} == {State.FINISHED}
 
 
+async def test_what_was_committed_though_the_database_said_otherwise_goes_out(
+    raw: RawClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "DATABASE_PAUSE", 0.01)
+    transaction = Writer.transaction
+    failed = False
+
+    async def failing(writer: Writer, apply: Callable[..., Any]) -> Any:
+        nonlocal failed
+        done = await transaction(writer, apply)
+        if not failed and isinstance(done, work.Done) and done.effects.handouts:
+            failed = True
+            raise databases.DatabaseDown("disk I/O error")
+        return done
+
+    monkeypatch.setattr(Writer, "transaction", failing)
+    job = await queue.enqueue("a")
+    assert await finish(raw, "a") == job
+
+
 async def test_a_result_that_cannot_be_read_now_is_read_later(
     raw: RawClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,13 @@ _LONE_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})(
 _PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
 
 
+_SPARE_LEVELS = 80
+"""Levels of nesting, and of calls, that whoever reads an answer may need above those of args and
+results: what is taken can be read again. The library's own limit is that of Python's stack."""
+
+_SURELY_FLAT = 500
+
+
 class RawJson(bytes):
     """JSON text that is passed on byte for byte, in place of a value to be serialised."""
 
@@ -77,6 +84,8 @@ def check_json(text: bytes, field: str, limit: int) -> None:
     try:
         text.decode()
         _RAW_DECODER.decode(text)
+        if text.count(b"[") + text.count(b"{") > _SURELY_FLAT:
+            _RAW_DECODER.decode(b"[" * _SPARE_LEVELS + text + b"]" * _SPARE_LEVELS)
     except UnicodeDecodeError as error:
         raise _not_utf8(error, field) from None
     except msgspec.DecodeError as error:

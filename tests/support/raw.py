@@ -95,9 +95,11 @@ class RawClient:
             assert (await self.request("hello", hello)).type == "ok"
         async with asyncio.timeout(PATIENCE):
             while True:
-                message = await self.channel.underlying.basic_get(queue)
-                if message.delivery.name == "Basic.GetOk":
-                    return self.channel._delivery(message)  # the one way to make one
+                # A quorum queue that was just made may cut off who takes from it too early.
+                if await self.count(queue):
+                    message = await self.channel.underlying.basic_get(queue)
+                    if message.delivery.name == "Basic.GetOk":
+                        return self.channel._delivery(message)  # the one way to make one
                 await asyncio.sleep(0.005)
 
     async def parked(self) -> Delivery:

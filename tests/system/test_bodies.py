@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ TEXTS = {
     "blanks": b'{ "a" : [ 1 ,\t2 ] ,\r\n"a":3 }',
     "unicode": '{"ä😀":"\u2028"}'.encode(),
     "nested": b"[" * 500 + b"]" * 500,
+    "nested-to-the-limit": b'{"":' * 889 + b"[]" + b"}" * 889,
     "largest": b'"' + b"x" * (LIMIT - 2) + b'"',
 }
 
@@ -132,3 +134,13 @@ async def test_a_value_may_be_nested_deeply_but_not_without_end(queue: JobQueue)
         await queue.enqueue("a", nested(100_000))
     with pytest.raises(Invalid, match="too deeply"):
         await queue.enqueue("a", RawJson(b"[" * 100_000 + b"]" * 100_000))
+
+
+async def test_whatever_nesting_is_taken_can_be_read_again(queue: JobQueue, raw: RawClient) -> None:
+    for depth in range(900, 1_000, 5):
+        text = b"[" * depth + b"]" * depth
+        with suppress(Invalid):  # refused as too deep
+            job = await queue.enqueue("a", RawJson(text))
+            assert (await queue.job_status(job, args=True)).raw_args == text
+            await finish(raw, "a", text)
+            assert (await queue.job_status(job)).raw_result in (text, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +21,15 @@ from broker_queue import (
     Unavailable,
 )
 from broker_queue.amqp.channel import Outgoing
+from broker_queue.dequeue import Dequeuing
 from broker_queue.graph import new_job_id
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import Names
+from broker_queue.requests import Requests
+from broker_queue.taking import Taking
 from tests.support.job_messages import WRONG_HEADERS
 from tests.support.proxy import Proxy
+from tests.support.schedulers import RunningScheduler
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, SHORT_TIMEOUT, until
 
 AT_ONCE = 0.3
@@ -127,13 +133,20 @@ async def test_dequeues_at_the_same_time_get_different_jobs(queue: JobQueue) -> 
 
 
 async def test_a_dequeue_takes_from_the_channels_that_it_names(queue: JobQueue) -> None:
-    await queue.enqueue("report", channel="acme")
-    with pytest.raises(TimeoutError, match="no job of type report came within"):
-        await queue.dequeue("report", timeout=AT_ONCE)
+    foreign = await queue.enqueue("report", channel="acme")
+    waiting = asyncio.create_task(queue.dequeue("report", timeout=PATIENCE))
+    await until_a_dequeue_waits(queue)
+    mine = await queue.enqueue("report")
+    assert (await waiting).id == mine
 
     job = await queue.dequeue("report", channels=["", "acme"], timeout=PATIENCE)
 
-    assert job.channel == "acme"
+    assert (job.id, job.channel) == (foreign, "acme")
+
+
+async def test_a_dequeue_that_waits_for_too_long_says_for_what(queue: JobQueue) -> None:
+    with pytest.raises(TimeoutError, match="no job of type report came within"):
+        await queue.dequeue("report", timeout=0.05)
 
 
 async def test_a_dequeue_that_timed_out_holds_no_job_back(queue: JobQueue, other: JobQueue) -> None:
@@ -142,6 +155,62 @@ async def test_a_dequeue_that_timed_out_holds_no_job_back(queue: JobQueue, other
     job = await queue.enqueue("build")
 
     assert (await other.dequeue("build", timeout=PATIENCE)).id == job
+
+
+class Stop:
+    """Stops a dequeue for good at one of its calls, before or after it was made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cls: type, name: str, when: str) -> None:
+        original = getattr(cls, name)
+        self.is_reached = asyncio.Event()
+
+        async def stop_here(*given: Any, **named: Any) -> Any:
+            if when == "during":
+                self.is_reached.set()  # whoever waits for it has its turn when the call waits, too
+            result = await original(*given, **named)
+            self.is_reached.set()
+            if when == "after":
+                await asyncio.Event().wait()
+            return result
+
+        monkeypatch.setattr(cls, name, stop_here)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "when"),
+    [
+        (Dequeuing, "_greet", "after"),
+        (Taking, "consume", "after"),
+        (Requests, "report", "during"),
+        (Requests, "report", "after"),
+    ],
+    ids=["hello", "consume", "started", "accepted"],
+)
+async def test_wherever_a_dequeue_gives_up_its_job_is_free_at_once_as_often_as_it_happens(
+    broker_url: str,
+    namespace: str,
+    database: Path,
+    cls: type,
+    name: str,
+    when: str,
+) -> None:
+    scheduler = RunningScheduler(
+        url=broker_url, namespace=namespace, database=database, delivery_limit=2
+    )
+    async with scheduler, JobQueue(broker_url, namespace=namespace) as queue:
+        job = await queue.enqueue("build")
+        for _ in range(4):
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                stop = Stop(monkeypatch, cls, name, when)
+                waiting = asyncio.create_task(queue.dequeue("build"))
+                async with asyncio.timeout(PATIENCE):
+                    await stop.is_reached.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        async with JobQueue(broker_url, namespace=namespace) as other:
+            taken = await other.dequeue("build", timeout=SHORT_TIMEOUT)
+        assert (taken.id, taken.attempt) == (job, 1)
 
 
 @pytest.mark.parametrize("milliseconds", range(2, 40, 4))

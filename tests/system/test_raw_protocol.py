@@ -306,6 +306,18 @@ async def test_a_stranger_in_a_job_queue_does_not_stop_the_others(
     await finish(raw, "a")
 
 
+async def test_a_wait_for_any_of_some_jobs_ends_with_the_first(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    jobs = [await queue.enqueue(kind) for kind in ("a", "b")]
+    wanted = {"jobs": jobs, "any": True, "timeout": 300}
+    waiting = asyncio.create_task(raw.request("wait", wanted))
+    await finish(raw, "b")
+    assert await waiting == ("ok", {"ended": 1, "open": jobs[:1]})
+    assert (await raw.request("wait", wanted)).body["ended"] == 1
+    assert (await raw.request("wait", wanted | {"any": False, "timeout": 0})).body["ended"] == 1
+
+
 async def test_a_thousand_wrong_messages_among_right_ones_stop_nothing(
     raw: RawClient, queue: JobQueue
 ) -> None:

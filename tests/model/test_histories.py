@@ -25,7 +25,7 @@ from tests.support.databases import quick_engine
 SCALE = float(os.environ.get("TEST_SCALE", "1"))
 """Multiplies how many histories are played."""
 
-PURE_HISTORIES = round(2_250 * SCALE)
+PURE_HISTORIES = round(2_150 * SCALE)
 STORED_HISTORIES = round(130 * SCALE)
 
 quiet = settings(

@@ -10,9 +10,11 @@ import typer
 
 from broker_queue.cli.app import make_app
 from broker_queue.job import State
+from broker_queue.overview import GraphStatus
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
-from tests.cli.conftest import CommandLine, FakeQueue, ago_ms, graph_id, job, job_id
+from broker_queue.status import Error, JobEvent
+from tests.cli.conftest import CommandLine, FakeQueue, ago, graph_id, job, job_id
 
 DOCUMENTS = {
     "enqueue": ("build",),
@@ -43,10 +45,10 @@ OTHERWISE = {
 def _jobs(queue: FakeQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.jobs = [
         job(1, State.FINISHED, raw_result=RawJson(b'{"n" : 1.00}')),
-        job(2, State.FAILED, error=messages.Error(code="broken", message='it is "broken"\n')),
+        job(2, State.FAILED, error=Error(code="broken", message='it is "broken"\n')),
     ]
     counts = [messages.TypeCount(type="build", state=State.FAILED, jobs=1)]
-    queue.graph_status = messages.GraphStatus(id=graph_id(1), queued=ago_ms(9), counts=counts)
+    queue.graph_status = GraphStatus(id=graph_id(1), queued=ago(9), counts=counts)
     (tmp_path / "graph.yaml").write_text("jobs: {a: {type: t}}")
     monkeypatch.chdir(tmp_path)
 
@@ -69,6 +71,6 @@ def test_what_is_printed_is_one_document(
 
 def test_every_line_of_a_watch_is_an_object(command_line: CommandLine, queue: FakeQueue) -> None:
     states = (State.QUEUED, State.RUNNING, State.FINISHED)
-    queue.events = [messages.JobEvent(job=job_id(1), state=state, at=ago_ms(1)) for state in states]
+    queue.events = [JobEvent(job=job_id(1), state=state, at=ago(1)) for state in states]
     found = command_line("watch", job_id(1), "--json")
     assert [json.loads(line)["state"] for line in found.out.splitlines()] == [*states]

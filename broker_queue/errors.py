@@ -132,7 +132,8 @@ class JobError(BrokerQueueError):
         code: for programs; any other exception is reported with its class name as code.
         details: anything that serialises to JSON.
         retry: False ends the job now, whatever attempts are left.
-        delay: wait this long before the next attempt, in place of the job's back-off.
+        delay: wait this long before the next attempt, in seconds or as a timedelta, in place of the
+            job's back-off.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class JobError(BrokerQueueError):
         code: str = "failed",
         details: Any = None,
         retry: bool = True,
-        delay: timedelta | None = None,
+        delay: timedelta | float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message

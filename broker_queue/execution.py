@@ -19,7 +19,7 @@ from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import Failed, Released, Started
 from broker_queue.reporting import Report, Reporting
-from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt
+from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt, failed
 from broker_queue.tracebacks import where
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Execution:
                         self._job.stop()
                     await end(running)
                     raise
-                return _released("the job canceled itself")
+                return failed(asyncio.CancelledError("the job function canceled itself"))
             return _released(self._stopped_because)
 
     def _report_started(self) -> None:

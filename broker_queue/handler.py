@@ -88,12 +88,15 @@ class Handler:
             return bytes(result)
         try:
             checked = self._result.validate_python(result)
-            return to_json(self._result.dump_python(checked, mode="json"), "result")
+            text = to_json(self._result.dump_python(checked, mode="json"), "result")
+            if b"null" in text:  # which pydantic also writes for NaN and infinity
+                json.dumps(self._result.dump_python(checked), allow_nan=False, default=str)
+            return text
         except ValidationError as error:
-            text = f"the result is not what {self.name}() promises: {_problems(error)}"
+            problem = f"is not what {self.name}() promises: {_problems(error, 'result')}"
         except Exception as error:  # pydantic's serialisation errors have no common base
-            text = f"the result of {self.name}() cannot be sent: {error}"
-        raise JobError(text, code=FailureCode.INVALID_RESULT, retry=False)
+            problem = f"of {self.name}() cannot be sent: {error}"
+        raise JobError(f"the result {problem}", code=FailureCode.INVALID_RESULT, retry=False)
 
     def _make_reader(self, hints: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
         if not self._parameters:
@@ -191,9 +194,9 @@ def _hints(function: JobFunction, name: str) -> dict[str, Any]:
     return hints
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(error: ValidationError, whole: str = "args") -> str:
     listed = [
-        f"{'.'.join(map(str, item['loc'])) or 'args'}: {item['msg']}" for item in error.errors()[:5]
+        f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg']}" for item in error.errors()[:5]
     ]
     more = error.error_count() - len(listed)
     return "; ".join(listed) + (f"; and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ import contextvars
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple, Unpack
 
 from msgspec import UNSET, Raw
@@ -16,6 +17,7 @@ from broker_queue.graph import Dependable, Graph, JobHandle, JobOptions, ResultR
 from broker_queue.handler import Handler
 from broker_queue.job import FailureCode, JobLike
 from broker_queue.job_message import DequeuedJob
+from broker_queue.moments import to_seconds
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
 
@@ -187,8 +189,8 @@ async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:
         if job.timeout is None:
             return failed(error)
         return failed(JobError(f"ran longer than its {job.timeout:g} s", code=FailureCode.TIMEOUT))
-    except Exception as error:  # whatever a job function raises is this job's failure
-        return failed(error)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        return failed(error)  # whatever a job function raises is this job's failure
 
 
 async def in_thread(function: Callable[..., Any], keywords: dict[str, Any]) -> Any:
@@ -226,28 +228,38 @@ async def in_thread(function: Callable[..., Any], keywords: dict[str, Any]) -> A
 
 
 def failed(error: BaseException) -> Outcome:
-    """Return the report of a failure."""
+    """Return the report of a failure, whatever the error holds."""
     if isinstance(error, JobError):
-        details = UNSET if error.details is None else _details(error.details)
         body = reports.Failed(
-            code=error.code[:200],
-            message=error.message[:20_000],
-            details=details,
-            retry=error.retry,
-            delay=None if error.delay is None else error.delay.total_seconds(),
+            code=_text(error.code, 200) or FailureCode.FAILED,
+            message=_text(error.message, 20_000),
+            details=UNSET if error.details is None else _details(error.details),
+            retry=bool(error.retry),
+            delay=_delay(error.delay),
         )
         return Outcome("failed", messages.encode(body))
-    lines = "".join(traceback.format_exception(error))[-TRACEBACK_BYTES:]
+    lines = _text("".join(traceback.format_exception(error))[-TRACEBACK_BYTES:], TRACEBACK_BYTES)
     body = reports.Failed(
         code=type(error).__name__[:200],
-        message=(str(error) or type(error).__name__)[:20_000],
+        message=_text(error, 20_000) or type(error).__name__,
         details=_details({"traceback": lines}),
     )
     return Outcome("failed", messages.encode(body))
+
+
+def _text(value: Any, length: int) -> str:
+    """Return text that can be sent: file names may hold halves of surrogate pairs."""
+    return str(value).encode(errors="backslashreplace").decode()[:length]
+
+
+def _delay(delay: timedelta | float | None) -> float | None:
+    seconds = to_seconds(delay)
+    return None if seconds is None else min(max(seconds, 0.0), messages.TEN_YEARS)
 
 
 def _details(value: Any) -> Raw:
     try:
         return Raw(to_json(value, "details"))
     except Invalid as error:
-        return Raw(to_json({"problem": error.message, "repr": repr(value)[:1_000]}))
+        shown = {"problem": _text(error.message, 1_000), "repr": _text(repr(value), 1_000)}
+        return Raw(to_json(shown))

@@ -30,9 +30,10 @@ from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction
 from broker_queue.job_message import DequeuedJob, read_job
+from broker_queue.moments import to_seconds
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import CancelControl, Hello, Welcome, encode
-from broker_queue.protocol.names import TYPE_PATTERN, routing_key
+from broker_queue.protocol.names import CHANNEL_PATTERN, TYPE_PATTERN, routing_key
 from broker_queue.protocol.reports import Released
 from broker_queue.reporting import Reporting
 from broker_queue.requests import Requests
@@ -44,6 +45,10 @@ F = TypeVar("F", bound=JobFunction)
 
 REMEMBERED = 100_000
 """Canceled and reported tokens that a worker remembers; the oldest are forgotten."""
+
+MAX_CONCURRENCY = 10_000
+MAX_NAME = 150
+"""Characters; the name is part of the name of a queue."""
 
 FIRST_PAUSE = 5.0
 """Seconds before a worker greets again; from then on it does so as often as the scheduler says."""
@@ -62,7 +67,7 @@ class Worker:
         channels: whose jobs it takes; the empty name is the channel of jobs without one.
         concurrency: jobs that run at once; as many of each type are held at most.
         name: unique; shown in ``workers`` and with each job that it runs.
-        grace: how long running jobs may go on after `stop`.
+        grace: how long running jobs may go on after `stop`, in seconds or as a timedelta.
         max_result_bytes: longest result; the scheduler's setting of that name is the last word.
 
     Raises:
@@ -77,18 +82,18 @@ class Worker:
         channels: Sequence[str] = ("",),
         concurrency: int = 8,
         name: str | None = None,
-        grace: timedelta = timedelta(seconds=30),
+        grace: timedelta | float = timedelta(seconds=30),
         max_result_bytes: int = 1 << 20,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency is {concurrency}; a worker runs at least 1 job")
         resolve(url, namespace)  # for its errors: both may still be set, until it runs
         self.url = url
         self.namespace = namespace
-        self.channels = list(channels)
+        self.channels = channels
         self.concurrency = concurrency
-        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        host = socket.gethostname()[:80]
+        self.name = f"{host}-{os.getpid()}-{uuid4().hex[:6]}" if name is None else name
         self.grace = grace
+        self._refuse_impossible()
         self._max_result = max_result_bytes
         self._handlers: dict[str, Handler] = {}
         self._executions: dict[str, Execution] = {}
@@ -133,6 +138,35 @@ class Worker:
             )
         self._handlers[type] = Handler(function)
 
+    def _refuse_impossible(self) -> None:
+        """Check what may be set until it runs.
+
+        Raises:
+            ConfigurationError: it cannot work.
+        """
+        if isinstance(self.channels, str) or not self.channels:
+            raise ConfigurationError(
+                f"channels is {self.channels!r}; it is a list with at least one name, and the "
+                "empty name is the channel of jobs without one"
+            )
+        for channel in self.channels:
+            if not re.search(CHANNEL_PATTERN, channel):
+                raise ConfigurationError(
+                    f"channel {channel!r} is no name of a channel: up to 60 letters (a to z, A to "
+                    "Z), digits and _ . : -"
+                )
+        if not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            raise ConfigurationError(
+                f"concurrency is {self.concurrency}; a worker runs at least 1 job and at most "
+                f"{MAX_CONCURRENCY:,} at once"
+            )
+        if not 1 <= len(self.name) <= MAX_NAME or not self.name.isprintable():
+            raise ConfigurationError(
+                f"name is {self.name!r}; it has 1 to {MAX_NAME} printable characters"
+            )
+        if (to_seconds(self.grace) or 0.0) < 0:
+            raise ConfigurationError(f"grace is {self.grace}; it must not be negative")
+
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT, then stop in order; a second signal stops at once."""
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -157,6 +191,7 @@ class Worker:
             raise ConfigurationError(
                 "no job function is registered; decorate one with @worker.job()"
             )
+        self._refuse_impossible()
         url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
@@ -244,7 +279,7 @@ class Worker:
         hello = Hello(
             worker=self.name,
             types=self.types,
-            channels=self.channels,
+            channels=list(self.channels),
             concurrency=self.concurrency,
             running=len(self._executions),
             host=socket.gethostname(),
@@ -366,7 +401,7 @@ class Worker:
         log.info("worker %s stops; jobs that still run: %d", self.name, len(self._executions))
         for channel, tag in self._consumers:
             await channel.stop_consuming(tag)
-        await self._settle(self.grace.total_seconds())
+        await self._settle(to_seconds(self.grace) or 0.0)
         for execution in list(self._executions.values()):
             execution.stop("the worker stops")
         await self._settle(STOP_TIMEOUT)

@@ -19,7 +19,10 @@ from broker_queue.protocol.names import CHANNEL_PATTERN, TYPE_PATTERN
 Milliseconds = Annotated[
     int, Meta(ge=0, le=1 << 53, description="milliseconds since the Unix epoch")
 ]
-Seconds = Annotated[float, Meta(ge=0, le=315_360_000, description="seconds, at most ten years")]
+TEN_YEARS = 315_360_000
+"""Seconds."""
+
+Seconds = Annotated[float, Meta(ge=0, le=TEN_YEARS, description="seconds, at most ten years")]
 Id = Annotated[str, Meta(min_length=32, max_length=36, description="a UUID")]
 JobType = Annotated[str, Meta(pattern=TYPE_PATTERN, description="name of a job type")]
 Channel = Annotated[str, Meta(pattern=CHANNEL_PATTERN, description="name of a channel, or empty")]
@@ -78,7 +81,7 @@ class NewJob(Message):
     priority: Priority = DEFAULT_PRIORITY
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 1
     backoff: Backoff | None = None
-    timeout: Annotated[float, Meta(gt=0, le=315_360_000)] | None = None
+    timeout: Annotated[float, Meta(gt=0, le=TEN_YEARS)] | None = None
     delay: Seconds | None = None
     available_at: Milliseconds | None = None
     traceparent: Annotated[str, Meta(max_length=200)] | None = None

@@ -136,10 +136,7 @@ def _queued(step: Step) -> tuple[str, str]:
     if queue.consumers is None:
         return "no_queue", f"{name} is ready; its queue {queue.name} is being declared"
     if queue.consumers == 0:
-        return "no_worker", (
-            f"{name} is ready, but no worker consumes queue {queue.name}; start a worker for "
-            f"type {step.status.type!r}"
-        )
+        return "no_worker", f"{name} is ready, but {_no_worker(step, queue)}"
     workers = f"{queue.consumers} consumer" + ("s" if queue.consumers != 1 else "")
     if queue.is_handed_out:
         return "in_queue", (
@@ -154,13 +151,23 @@ def _queued(step: Step) -> tuple[str, str]:
 
 def _running(step: Step, now: int) -> tuple[str, str]:
     text, queue = _running_text(step, now), step.queue
-    if not step.is_worker_silent:
+    if step.is_worker_silent:
+        text += "; that worker has not been heard of lately"
+    if queue is None or queue.consumers:
         return "running", text
-    text += "; that worker has not been heard of lately"
-    if queue is not None and not queue.consumers:
-        no_worker = f"no worker consumes queue {queue.name}; start a worker for"
-        return "no_worker", f"{text}, and {no_worker} type {step.status.type!r}"
+    if step.is_worker_silent:
+        return "no_worker", f"{text}, and {_no_worker(step, queue)}"
+    if queue.messages:  # perhaps its own message, which came back when its worker died
+        return "no_worker", f"{text}; {queue.messages} messages wait, and {_no_worker(step, queue)}"
     return "running", text
+
+
+def _no_worker(step: Step, queue: QueueFacts) -> str:
+    channel = f" and channel {step.status.channel!r}" if step.status.channel else ""
+    return (
+        f"no worker consumes queue {queue.name}; start a worker for type "
+        f"{step.status.type!r}{channel}"
+    )
 
 
 def _running_text(step: Step, now: int) -> str:

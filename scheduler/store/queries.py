@@ -9,6 +9,8 @@ import msgspec
 from sqlalchemy import (
     Connection,
     Select,
+    Subquery,
+    TextClause,
     bindparam,
     case,
     func,
@@ -24,6 +26,7 @@ from scheduler.store.database import blobs, is_one_of, key_list
 from scheduler.store.jobs import chunks
 from scheduler.store.tables import (
     IN_LINE,
+    LYING,
     TROUBLE,
     TROUBLE_STATES,
     args,
@@ -237,19 +240,33 @@ def job_counts(connection: Connection) -> dict[str, int]:
 
 
 def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
-    """Return type, channel, jobs in line and jobs handed out of each queue."""
-    in_line = (
-        select(job.c.queue_key, func.count().label("jobs"))
-        .where(IN_LINE)
-        .group_by(job.c.queue_key)
-        .subquery()
-    )
+    """Return type, channel, jobs in line and jobs handed out of each queue.
+
+    Canceled jobs whose messages still lie in the queue are not counted: nobody is to run them.
+    """
+    in_line, lying = _counted(IN_LINE), _counted(LYING)
     rows = connection.execute(
-        select(queue.c.type, queue.c.channel, func.coalesce(in_line.c.jobs, 0), queue.c.handed_out)
+        select(
+            queue.c.type,
+            queue.c.channel,
+            func.coalesce(in_line.c.jobs, 0),
+            queue.c.handed_out - func.coalesce(lying.c.jobs, 0),
+        )
         .outerjoin_from(queue, in_line, in_line.c.queue_key == queue.c.key)
+        .outerjoin(lying, lying.c.queue_key == queue.c.key)
         .order_by(queue.c.type, queue.c.channel)
     )
     return [tuple(row) for row in rows]
+
+
+def _counted(which: TextClause) -> Subquery:
+    """Count jobs by queue."""
+    return (
+        select(job.c.queue_key, func.count().label("jobs"))
+        .where(which)
+        .group_by(job.c.queue_key)
+        .subquery()
+    )
 
 
 def all_queues(connection: Connection) -> list[tuple[int, str, str]]:

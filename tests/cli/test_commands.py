@@ -85,7 +85,7 @@ def test_args_come_from_a_file_or_standard_input(
         (("build", "{level: 3}"), "args is no JSON"),
         (("build", "{level: 3}"), "quote it for the shell"),
         (("build", "@"), "the name of the file is empty"),
-        (("build", "@/nonexistent"), "cannot read /nonexistent: No such file"),
+        (("build", "@/dev/null/no"), "cannot read /dev/null/no: Not a directory"),
         (("build", "--timeout", "soon"), "'--timeout': 'soon' is no duration; write 90, 1.5s, 10m"),
         (("build", "--timeout", "0"), "'--timeout': must be longer than 0 s"),
         (("build", "--delay", "9999d"), "'--delay': is longer than ten years (3650d)"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_queue.errors import Invalid
-from broker_queue.job import FINAL_STATES, FailureCode, State, Verdict
+from broker_queue.job import FailureCode, State, Verdict
 from broker_queue.protocol.messages import Cancel, CanceledJobs, Error
 from scheduler.operations.finding import find_graph_jobs, find_jobs
 from scheduler.operations.settle import settle
@@ -25,8 +25,6 @@ def cancel(transaction: Transaction, request: Cancel) -> CanceledJobs:
     if request.dependents:
         keys = _with_dependents(transaction, keys)
     answer = CanceledJobs(canceled=0)
-    if request.graph is not None:
-        answer.already_final = len(find_graph_jobs(transaction, request.graph, FINAL_STATES))
     error = None if not request.reason else Error(code=FailureCode.CANCELED, message=request.reason)
     for chunk in jobs.chunks(sorted(keys), BATCH):
         transaction.load(chunk)

@@ -22,5 +22,5 @@ WORKDIR /srv
 USER 10001
 VOLUME ["/var/lib/broker-queue"]
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s --retries=4 \
-    CMD ["broker-queue", "doctor", "--quiet"]
+    CMD ["broker-queue", "--timeout", "5", "workers", "--quiet"]
 CMD ["broker-queue", "scheduler"]

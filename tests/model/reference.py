@@ -197,10 +197,11 @@ class Reference:
         self.jobs += new
         if graph is not None:
             self.graphs.add(graph)
+        ended = {number for number, it in enumerate(self.jobs) if it.state in FINAL}
         for link in wanted:
             self.jobs[link.job].parents[link.parent] = link.condition
         for job in dict.fromkeys(link.job for link in wanted):
-            self._hold(job, {link.parent for link in wanted if link.job == job})
+            self._hold(job, {link.parent for link in wanted if link.job == job}, ended)
         self._settle()
         return True
 
@@ -216,14 +217,15 @@ class Reference:
             edges[job].add(parent)
         return not any(_leads_to(edges, link.parent, link.job) for link in wanted)
 
-    def _hold(self, job: int, parents: set[int]) -> None:
+    def _hold(self, job: int, parents: set[int], ended: set[int]) -> None:
+        """Make a job wait for what has not `ended` before this request, if only to its end."""
         it = self.jobs[job]
         if it.state in FINAL:  # only edges that it had before
             return
         broken = [parent for parent in self._broken(it) if parent in parents]
         if broken:
             self._skip(it, broken[0])
-        elif any(self.jobs[parent].state not in FINAL for parent in parents):
+        elif not parents <= ended:
             self._leave(it, State.WAITING)
             it.attempt = it.handover = 0
 

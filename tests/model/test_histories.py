@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from sqlalchemy import Engine, delete
 
 from broker_queue.job import State
@@ -33,6 +33,7 @@ quiet = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
     database=None,
+    phases=(Phase.generate, Phase.shrink),  # the explaining one traces each line
 )
 
 

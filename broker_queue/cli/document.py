@@ -19,6 +19,9 @@ Path = tuple[str | int, ...]
 MAX_DEPTH = 200
 """Levels of nesting; also what ends a YAML anchor that contains itself."""
 
+LIBYAML_TOO_DEEP = "maximum nesting depth"
+"""How newer ones refuse what looks thousands of levels deep, before the first event comes."""
+
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 NO_YAML = "no YAML"
@@ -92,9 +95,9 @@ def _read_yaml(text: str) -> Document:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise DocumentError(
-            f"{NO_YAML}: {error.problem}", mark.line + 1 if mark else None
-        ) from None
+        is_too_deep = LIBYAML_TOO_DEEP in (error.problem or "")
+        problem = TOO_DEEP if is_too_deep else f"{NO_YAML}: {error.problem}"
+        raise DocumentError(problem, mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:
         raise DocumentError(f"{NO_YAML}: {str(error).splitlines()[0]}") from None
     document = Document(None)

@@ -50,6 +50,14 @@ class Acting:
     async def carry_out(self, effects: Effects) -> None:
         """Tell whoever is concerned. Jobs come first: nobody asks again for one that was left."""
         self._publishing.start(effects)
+        for item in effects.lost:
+            log.warning(
+                "worker %s fell silent while it held job %s (%s) by lease; %s",
+                item.facts.worker or "without a name",
+                id_text(item.identity.id),
+                item.identity.type,
+                "the job fails" if item.error else "the job is handed to another",
+            )
         if effects.revoked:
             await self._revoke(effects.revoked)
         for address, kind, body in effects.answers:

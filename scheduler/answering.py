@@ -239,6 +239,7 @@ class Answering:
             queues=[self._names.job_queue(*queue) for queue in wanted],
             protocol=PROTOCOL_VERSION,
             hello_interval=self._settings.hello_interval,
+            lease_after=self._settings.lease_after,
             canceled=[self._tokens.make(job.id, job.handover, job.key) for job in lying],
         )
 

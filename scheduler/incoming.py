@@ -19,12 +19,14 @@ from broker_queue.protocol.reports import (
     BatchItem,
     Failed,
     FinishedWithJobs,
+    Lease,
     Released,
     Started,
 )
 from scheduler.broker.inbox import Batch
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
+from scheduler.rules import lifecycle
 from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
 from scheduler.tokens import Token, Tokens
 
@@ -60,6 +62,15 @@ class RefusedRequest(NamedTuple):
     error: RequestError
 
 
+class Terms(NamedTuple):
+    """What the settings say of reports."""
+
+    max_result: int
+    """Bytes."""
+    lease: int
+    """Milliseconds that a lease, or a heartbeat, is good for."""
+
+
 class Sorted(NamedTuple):
     """What the messages of a batch mean."""
 
@@ -70,13 +81,13 @@ class Sorted(NamedTuple):
     parked: list[Parked]
 
 
-def sort(batch: Batch, tokens: Tokens, max_result: int, is_read: Callable[[str], bool]) -> Sorted:
+def sort(batch: Batch, tokens: Tokens, terms: Terms, is_read: Callable[[str], bool]) -> Sorted:
     """Return what the messages of a batch mean.
 
     Args:
         batch: as it was taken.
         tokens: verify whose reports they are.
-        max_result: bytes.
+        terms: of reports.
         is_read: whether an operation is answered without the writer.
     """
     found = Sorted([], [], [], [], [])
@@ -89,7 +100,7 @@ def sort(batch: Batch, tokens: Tokens, max_result: int, is_read: Callable[[str],
         else:
             (found.reads if is_read(request.operation) else found.writes).append(request)
     for delivery in batch.reports:
-        reports, problem = read_reports(delivery, tokens, max_result)
+        reports, problem = read_reports(delivery, tokens, terms)
         found.reports.extend(reports)
         if problem is not None:
             found.parked.append(problem)
@@ -114,7 +125,7 @@ def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
 
 
 def read_reports(
-    delivery: Delivery, tokens: Tokens, max_result: int
+    delivery: Delivery, tokens: Tokens, terms: Terms
 ) -> tuple[list[Incoming], Parked | None]:
     """Return the reports in a message of the reports queue, and why it is parked, if it is.
 
@@ -122,7 +133,7 @@ def read_reports(
     what has a token counts, and the whole is parked if something in it has none.
     """
     if delivery.type == "batch":
-        return _read_batch(delivery, tokens, max_result)
+        return _read_batch(delivery, tokens, terms)
     token = tokens.read(delivery.correlation_id)
     if token is None:
         problem = "no correlation_id" if not delivery.correlation_id else "not a token of ours"
@@ -132,17 +143,17 @@ def read_reports(
         started = None
     kind = delivery.type or "finished"
     report = _Report(kind, delivery.body, started, reply_address(delivery))
-    return [_incoming(report, token, max_result)], None
+    return [_incoming(report, token, terms)], None
 
 
 def _read_batch(
-    delivery: Delivery, tokens: Tokens, max_result: int
+    delivery: Delivery, tokens: Tokens, terms: Terms
 ) -> tuple[list[Incoming], Parked | None]:
     try:
         items = decode(delivery.body, list[msgspec.Raw])
     except Invalid as error:
         return [], Parked(delivery, f"batch: {error.message}")
-    read = [_read_item(bytes(item), tokens, max_result) for item in items]
+    read = [_read_item(bytes(item), tokens, terms) for item in items]
     found = [report for report in read if report is not None]
     unknown = len(read) - len(found)
     if not unknown:
@@ -163,7 +174,7 @@ class _Named(msgspec.Struct):
     type: str = "finished"
 
 
-def _read_item(text: bytes, tokens: Tokens, max_result: int) -> Incoming | None:
+def _read_item(text: bytes, tokens: Tokens, terms: Terms) -> Incoming | None:
     """Return a report of a batch, or None if it names no hand-over; other mistakes fail its job."""
     try:
         item = decode(text, BatchItem)
@@ -173,7 +184,7 @@ def _read_item(text: bytes, tokens: Tokens, max_result: int) -> Incoming | None:
     if token is None:
         return None
     report = _Report(item.type, _body(item), item.started, None)
-    return _incoming(report, token, max_result)
+    return _incoming(report, token, terms)
 
 
 def _wrong_item(text: bytes, tokens: Tokens, error: Invalid) -> Incoming | None:
@@ -224,18 +235,18 @@ def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
     return Request(delivery.type or "", message, delivery.body, reply, delivery)
 
 
-def _incoming(report: _Report, token: Token, max_result: int) -> Incoming:
+def _incoming(report: _Report, token: Token, terms: Terms) -> Incoming:
     try:
-        return _understood(report, token, max_result)
+        return _understood(report, token, terms)
     except RequestError as error:
         return _refused(report, token, error.message)
 
 
-def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
+def _understood(report: _Report, token: Token, terms: Terms) -> Incoming:
     number, reply = token.handover, report.reply
     if report.kind == "finished":
         result = report.body or b"null"
-        check_json(result, "result", max_result)
+        check_json(result, "result", terms.max_result)
         return Incoming(token, Succeed(number, report.started), result=result, reply=reply)
     if report.kind not in REPORTS or report.kind == "batch":
         raise Invalid(f"no report of type {report.kind!r}; there are {', '.join(REPORTS)}")
@@ -243,7 +254,7 @@ def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
     match message:
         case FinishedWithJobs():
             result = bytes(message.result)
-            check_json(result, "result", max_result)
+            check_json(result, "result", terms.max_result)
             growth = Growth(message.jobs, message.extend)
             event = Succeed(number, report.started)
             return Incoming(token, event, result=result, growth=growth, reply=reply)
@@ -257,6 +268,9 @@ def _understood(report: _Report, token: Token, max_result: int) -> Incoming:
         case Progress():
             _check_data(message)
             return Incoming(token, None, progress=encode(message), reply=reply)
+        case Lease():
+            lease = lifecycle.Lease(number, terms.lease, message.worker)
+            return Incoming(token, lease, reply=reply)
         case Released():
             return Incoming(token, HandBack(number), reply=reply)
     raise Invalid(f"no report of type {report.kind!r}")

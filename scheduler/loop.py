@@ -17,7 +17,8 @@ from scheduler.acting import Acting
 from scheduler.answering import Answering
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.broker.outbox import Outbox
-from scheduler.incoming import Parked, Sorted, error_body, reply_address, sort
+from scheduler.incoming import Parked, Sorted, Terms, error_body, reply_address, sort
+from scheduler.operations.timers import Leases
 from scheduler.publishing import Publishing, Settled
 from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
@@ -34,6 +35,12 @@ CONFIRM_PAUSE = 0.05
 
 DATABASE_PAUSE = 2.0
 """Seconds between attempts while the database does not work."""
+
+UNREAD_PAUSE = 1_000
+"""Milliseconds by which leases are prolonged while messages wait to be read."""
+
+LONG_PAUSE = 2_000
+"""Milliseconds that this process was late: it was stopped, or its machine was."""
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
@@ -72,6 +79,9 @@ class Loop:
             max_jobs=settings.max_jobs,
             max_dependencies=settings.max_dependencies,
         )
+        self._terms = Terms(settings.max_result_bytes, round(settings.lease_duration * 1000))
+        self._max_losses = settings.delivery_limit
+        self._hears_since = clock.now()
         self._next_due: int | None = 0
         self._next_renewal = 0
         self._more = True
@@ -82,6 +92,10 @@ class Loop:
         """Finish the batch that runs, then return from `run`."""
         self._stopped.set()
         self._wake.set()
+
+    def listen_anew(self) -> None:
+        """Grant workers the time to be heard: until now, nothing of what they said came here."""
+        self._hears_since = clock.now()
 
     async def begin(self) -> None:
         """Take up the work that an earlier scheduler left."""
@@ -115,10 +129,12 @@ class Loop:
             self._next_due or self._next_renewal,
             self._publishing.next_attempt or self._next_renewal,
         )
-        wait = max(0.0, (due - clock.now()) / 1000)
+        until = max(due, clock.now())
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout((until - clock.now()) / 1000):
                 await self._wake.wait()
+        if clock.now() > until + LONG_PAUSE:
+            self.listen_anew()
         if not len(self._inbox) and self._publishing.has_only_confirms:
             with suppress(TimeoutError):  # let them share the next transaction
                 async with asyncio.timeout(CONFIRM_PAUSE):
@@ -170,6 +186,7 @@ class Loop:
                 is_down = True
             else:
                 if is_down:
+                    self.listen_anew()
                     log.info("the database works again")
                 return
             with suppress(TimeoutError):
@@ -180,7 +197,7 @@ class Loop:
 
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
-        found = sort(batch, self._tokens, self._limits.max_result_bytes, self._answering.has)
+        found = sort(batch, self._tokens, self._terms, self._answering.has)
         settled = self._publishing.take(clock.now())
         todo = self._work(found, settled)
         done = Done()
@@ -213,9 +230,19 @@ class Loop:
             fill=self._unfilled,
             room=self._publishing.room,
             run_timers=self._next_due is not None and now >= self._next_due,
+            leases=Leases(self._hears_at(now), self._max_losses),
             settle=self._more,
             renew_lease_until=now + self._lease if renew else None,
         )
+
+    def _hears_at(self, now: int) -> int:
+        """Return from when on silence means something: what workers said would have come by then.
+
+        Each of them gets the time of a lease after a start, a lost connection, or a pause of this
+        process; and nobody is judged while something that has arrived is unread.
+        """
+        unread = now + UNREAD_PAUSE if len(self._inbox) else 0
+        return max(self._hears_since + self._terms.lease, unread)
 
     def _note(self, todo: Work, done: Done) -> None:
         if todo.run_timers:

@@ -96,6 +96,7 @@ class Service:
                         names.requests,
                     )
                 await inbox.consume(session)
+                loop.listen_anew()
                 log.info(
                     "ready: takes requests from %s, puts jobs into %s.<type>",
                     names.requests,

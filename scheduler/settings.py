@@ -75,6 +75,20 @@ class Settings(BaseSettings):
         le=600.0,
         description="Seconds after which a standby takes over from a scheduler that says nothing.",
     )
+    lease_after: float = Field(
+        60.0,
+        ge=0.1,
+        le=3600.0,
+        description="Seconds after which the worker of a job that still runs takes a lease on it; "
+        "less than the broker's own limit, its consumer_timeout of 30 minutes.",
+    )
+    lease_duration: float = Field(
+        60.0,
+        ge=1.0,
+        le=3600.0,
+        description="Seconds of silence after which a worker with a lease counts as lost, and the "
+        "job is handed to another.",
+    )
     hello_interval: float = Field(
         30.0, ge=1.0, le=3600.0, description="Seconds between the greetings of a worker."
     )

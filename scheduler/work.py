@@ -12,6 +12,7 @@ from scheduler.clock import chance
 from scheduler.incoming import Request, error_body
 from scheduler.operations import cancel, handout, reports, retry, settle, submit, timers
 from scheduler.operations.reports import Incoming
+from scheduler.operations.timers import ALL_ARE_HEARD, Leases
 from scheduler.operations.transaction import Effects, Transaction
 from scheduler.rules.submission import Limits
 from scheduler.store import dispatch, leader
@@ -33,6 +34,7 @@ class Work:
     fill: Collection[int] = ()
     """Queues whose windows earlier transactions left unfilled."""
     run_timers: bool = False
+    leases: Leases = ALL_ARE_HEARD
     settle: bool = False
     room: Room = NO_ROOM
     """What may be handed out: publishing more than the broker takes would only fill memory."""
@@ -86,7 +88,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     for request in work.requests:
         _answer(transaction, request, done)
     if work.run_timers:
-        done.next_due = timers.run_due(transaction)
+        done.next_due = timers.run_due(transaction, work.leases)
     if work.settle:
         settle.settle_frontier(transaction)
     transaction.queues.update(work.fill)

@@ -349,6 +349,8 @@ class Welcome(Message):
     queues: list[str]
     protocol: int
     hello_interval: Seconds = 30.0
+    lease_after: Seconds = 60.0
+    """A worker asks for a lease on a job that has run for so long."""
     canceled: list[str] = []
 
 

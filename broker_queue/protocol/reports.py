@@ -25,6 +25,16 @@ class Started(Message):
     worker: Annotated[str, Meta(max_length=150)] | None = None
 
 
+class Lease(Message):
+    """Reports ``lease`` and ``heartbeat``: a worker that runs a job is heard of, and will be again.
+
+    Once a ``lease`` is answered `accepted`, the worker acknowledges the job's message. From then on
+    it counts as lost when it says nothing for as long as the last answer granted.
+    """
+
+    worker: Annotated[str, Meta(max_length=150)] | None = None
+
+
 class Failed(Message):
     """Report ``failed``. `delay` replaces the job's back-off for this once."""
 
@@ -49,7 +59,9 @@ class FinishedWithJobs(Message):
     extend: list[Extension] = msgspec.field(default_factory=list)
 
 
-SmallReport: TypeAlias = Literal["finished", "failed", "started", "progress", "released"]
+SmallReport: TypeAlias = Literal[
+    "finished", "failed", "started", "progress", "released", "heartbeat"
+]
 """Reports that may be in a ``batch``."""
 
 
@@ -70,6 +82,8 @@ class ReportAnswer(Message):
     """Answer to a report that asked for one; its property ``type`` is the verdict."""
 
     state: State | None = None
+    lease: Seconds | None = None
+    """Of an accepted ``lease`` or ``heartbeat``: seconds within which the next must come."""
 
 
 REPORTS: dict[str, Any] = {
@@ -79,6 +93,8 @@ REPORTS: dict[str, Any] = {
     "started": Started,
     "progress": Progress,
     "released": Released,
+    "lease": Lease,
+    "heartbeat": Lease,
     "batch": list[BatchItem],
 }
 """Report (the message's property ``type``; none means ``finished``) to the model of its body."""

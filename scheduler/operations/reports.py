@@ -18,6 +18,7 @@ from scheduler.rules.lifecycle import (
     Fail,
     HandBack,
     JobFacts,
+    Lease,
     Report,
     Succeed,
     decide,
@@ -51,7 +52,9 @@ def fold(transaction: Transaction, reports: Sequence[Incoming]) -> None:
         verdict = _fold_one(transaction, report)
         known = transaction.job(report.token.key)
         state = None if known is None or verdict is Verdict.NOT_EXIST else known.facts.state
-        transaction.answer(report.reply, verdict, ReportAnswer(state=state))
+        lease = report.event.duration / 1000 if isinstance(report.event, Lease) else None
+        granted = lease if verdict is Verdict.ACCEPTED else None
+        transaction.answer(report.reply, verdict, ReportAnswer(state=state, lease=granted))
     settle(transaction)
 
 

@@ -1,19 +1,33 @@
-"""What is due: ends of delays and back-offs, time limits of running jobs."""
+"""What is due: ends of delays and back-offs, time limits and leases of running jobs."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from broker_queue.job import FailureCode, State
 from broker_queue.protocol.messages import Error
 from scheduler.operations.settle import settle
 from scheduler.operations.transaction import Transaction
-from scheduler.rules.lifecycle import TIMEOUT_GRACE, Due, TimeOut
+from scheduler.rules.lifecycle import TIMEOUT_GRACE, Due, JobFacts, Lapse, Lease, TimeOut
 from scheduler.store import jobs, submits
 
 PART_LIFETIME = 3_600_000
 """Milliseconds that the parts of an incomplete submit are kept after the last one came."""
 
 
-def run_due(transaction: Transaction) -> int | None:
+class Leases(NamedTuple):
+    """When a worker that holds a job by lease counts as lost."""
+
+    hears_at: int = 0
+    """Nobody is lost before this time (ms): until then, what workers say may not have come here."""
+    max_losses: int = 1
+    """Lost workers after which a job fails."""
+
+
+ALL_ARE_HEARD = Leases()
+
+
+def run_due(transaction: Transaction, leases: Leases) -> int | None:
     """Move on what is due now and return when the next job is due."""
     due = jobs.load_due(transaction.connection, transaction.now)
     transaction.adopt(due)
@@ -23,8 +37,10 @@ def run_due(transaction: Transaction) -> int | None:
             continue
         if facts.state is State.SCHEDULED:
             transaction.apply(facts.key, Due())
-        else:
+        elif facts.time_limit is not None and facts.time_limit <= transaction.now:
             transaction.apply(facts.key, TimeOut(), error=_timeout_error(facts.timeout))
+        else:
+            _lapse(transaction, facts, leases)
     settle(transaction)
     return jobs.next_due(transaction.connection)
 
@@ -32,6 +48,21 @@ def run_due(transaction: Transaction) -> int | None:
 def forget_old_parts(transaction: Transaction) -> None:
     """Delete submits whose parts never became complete."""
     submits.forget_parts(transaction.connection, transaction.now - PART_LIFETIME)
+
+
+def _lapse(transaction: Transaction, facts: JobFacts, leases: Leases) -> None:
+    patience = leases.hears_at - transaction.now
+    if patience > 0:
+        transaction.apply(facts.key, Lease(facts.handover, patience))
+        return
+    times = facts.losses + 1
+    error = Error(
+        code=FailureCode.WORKER_DIED,
+        message=f"its worker fell silent while it held the job by lease, {times} times; "
+        f"the last one was {facts.worker or 'a worker without a name'}",
+    )
+    is_last = times >= leases.max_losses
+    transaction.apply(facts.key, Lapse(leases.max_losses), error=error if is_last else None)
 
 
 def _timeout_error(timeout: int | None) -> Error:

@@ -15,6 +15,7 @@ from scheduler.rules.lifecycle import (
     Dispatch,
     Event,
     JobFacts,
+    Lapse,
     TimeOut,
     decide,
 )
@@ -64,6 +65,8 @@ class Effects:
     changes: list[Change] = field(default_factory=list)
     progressed: list[tuple[Identity, JobFacts, bytes]] = field(default_factory=list)
     revoked: list[Revoked] = field(default_factory=list)
+    lost: list[Change] = field(default_factory=list)
+    """Jobs as their silent workers held them by lease."""
     handouts: list[Handout] = field(default_factory=list)
     dependency_ids: dict[int, list[bytes]] = field(default_factory=dict)
     unfilled: set[int] = field(default_factory=set)
@@ -137,8 +140,10 @@ class Transaction:
         is_settled = isinstance(event, Cancel) and before.attempt > 0  # an older attempt's error
         if result is not None or error is not None or is_settled:
             self._outcomes[key] = (result, None if error is None else encode(error))
-        if isinstance(event, Cancel | TimeOut) and _is_with_a_worker(before):
+        if isinstance(event, Cancel | TimeOut | Lapse) and _is_with_a_worker(before):
             self.effects.revoked.append(Revoked(identity, before.handover, key))
+        if isinstance(event, Lapse):
+            self.effects.lost.append(Change(identity, before, error))
         if after.state is not before.state:
             self.note(LoadedJob(after, identity), error)
         if after.queue_key is not None and (

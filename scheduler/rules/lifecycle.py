@@ -53,7 +53,11 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     backoff: Backoff | None = None
     due_at: int | None = None
-    """When the timer acts: end of a delay (scheduled) or of the time limit (running)."""
+    """When the timer acts: end of a delay (scheduled), of the time limit or the lease (running)."""
+    leased_until: int | None = None
+    """When its worker counts as lost; None: the broker holds its message and watches the worker."""
+    losses: int = 0
+    """Workers that fell silent while they held it by lease."""
     ready_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
@@ -63,6 +67,13 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_milestone(self) -> bool:
         return self.queue_key is None
+
+    @property
+    def time_limit(self) -> int | None:
+        """When a running job must have reported."""
+        if self.timeout is None or self.started_at is None:
+            return None
+        return self.started_at + self.timeout + TIMEOUT_GRACE
 
 
 class Satisfy(msgspec.Struct, frozen=True):
@@ -94,6 +105,14 @@ class Start(msgspec.Struct, frozen=True):
     worker: str | None = None
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """Its worker still runs it and asks to be heard of again only within `duration` (ms)."""
+
+    handover: int
+    duration: int
+    worker: str | None = None
+
+
 class Succeed(msgspec.Struct, frozen=True):
     """Its worker reports a result. `started_at` is the worker's word, kept within bounds."""
 
@@ -120,6 +139,12 @@ class TimeOut(msgspec.Struct, frozen=True):
     """Its time limit has passed and its worker did not report."""
 
 
+class Lapse(msgspec.Struct, frozen=True):
+    """Its worker held it by lease and fell silent; after `max_losses` such workers it fails."""
+
+    max_losses: int
+
+
 class Die(msgspec.Struct, frozen=True):
     """The broker gave up on its message: delivered too often, rejected, or thrown away."""
 
@@ -131,9 +156,21 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Satisfy | Block | Hold | Due | Start | Succeed | Fail | HandBack | TimeOut | Die | Cancel
+    Satisfy
+    | Block
+    | Hold
+    | Due
+    | Start
+    | Lease
+    | Succeed
+    | Fail
+    | HandBack
+    | TimeOut
+    | Lapse
+    | Die
+    | Cancel
 )
-Report: TypeAlias = Start | Succeed | Fail | HandBack | Die
+Report: TypeAlias = Start | Lease | Succeed | Fail | HandBack | Die
 
 
 _W, _S, _Q, _R = State.WAITING, State.SCHEDULED, State.QUEUED, State.RUNNING
@@ -149,6 +186,7 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, ...]] = {
     (_S, Block): (State.SKIPPED,),
     (_S, Cancel): (State.CANCELED,),
     (_Q, Start): (State.RUNNING,),
+    (_Q, Lease): (State.RUNNING,),
     (_Q, Succeed): (State.FINISHED,),
     (_Q, Fail): _RETRY,
     (_Q, HandBack): (State.QUEUED,),
@@ -157,10 +195,12 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, ...]] = {
     (_Q, Die): (State.FAILED,),
     (_Q, Cancel): (State.CANCELED,),
     (_R, Start): (State.RUNNING,),
+    (_R, Lease): (State.RUNNING,),
     (_R, Succeed): (State.FINISHED,),
     (_R, Fail): _RETRY,
     (_R, HandBack): (State.QUEUED,),
     (_R, TimeOut): _RETRY,
+    (_R, Lapse): (State.QUEUED, State.FAILED),
     (_R, Die): (State.FAILED,),
     (_R, Cancel): (State.CANCELED,),
 }
@@ -196,6 +236,8 @@ def decide(  # noqa: C901  # one branch for each event
             return _hold(job, pending)
         case Start(_, worker):
             return _start(job, worker, now)
+        case Lease(_, duration, worker):
+            return _lease(job, duration, worker, now)
         case Succeed(_, started_at):
             return _end(job, State.FINISHED, now, started_at=_within(started_at, job, now))
         case Fail(_, retry, delay, started_at):
@@ -208,6 +250,11 @@ def decide(  # noqa: C901  # one branch for each event
             return _try_again(job, None, now, chance)
         case HandBack():
             return _queue(job, now, counts=False)
+        case Lapse(max_losses):
+            lost = msgspec.structs.replace(job, losses=job.losses + 1)
+            if lost.losses >= max_losses:
+                return _end(lost, State.FAILED, now)
+            return _queue(lost, now, counts=False)
         case Die():
             return _end(job, State.FAILED, now)
         case Cancel():
@@ -262,6 +309,7 @@ def _queue(job: JobFacts, now: int, *, counts: bool) -> JobFacts:
         attempt=job.attempt + counts,
         handover=job.handover + 1,
         due_at=None,
+        leased_until=None,
         ready_at=now if job.ready_at is None else job.ready_at,
         started_at=None,
         worker=None,
@@ -285,13 +333,26 @@ def _hold(job: JobFacts, pending: int) -> JobFacts | Verdict:
 def _start(job: JobFacts, worker: str | None, now: int) -> JobFacts:
     if job.state is State.RUNNING and job.worker == worker:
         return job  # said twice: its time limit goes on
-    return msgspec.structs.replace(
+    started = msgspec.structs.replace(
         job,
         state=State.RUNNING,
         dispatch=Dispatch.NONE,
         started_at=now,
         worker=worker,
-        due_at=None if job.timeout is None else now + job.timeout + TIMEOUT_GRACE,
+        leased_until=None,  # another worker was handed its message, and the broker watches that one
+    )
+    return msgspec.structs.replace(started, due_at=started.time_limit)
+
+
+def _lease(job: JobFacts, duration: int, worker: str | None, now: int) -> JobFacts:
+    running = job if job.state is State.RUNNING else _start(job, worker, now)
+    until = now + duration
+    limit = running.time_limit
+    return msgspec.structs.replace(
+        running,
+        worker=worker or running.worker,
+        leased_until=until,
+        due_at=until if limit is None else min(until, limit),
     )
 
 
@@ -305,6 +366,7 @@ def _try_again(job: JobFacts, delay: int | None, now: int, chance: float) -> Job
         dispatch=Dispatch.NONE,
         due_at=now + wait,
         available_at=now + wait,
+        leased_until=None,
         started_at=None,
         worker=None,
     )
@@ -329,6 +391,7 @@ def _end(
         state=state,
         dispatch=Dispatch.NONE,
         due_at=None,
+        leased_until=None,
         started_at=job.started_at if job.started_at is not None else started_at,
         finished_at=now,
         cause_key=cause_key,

@@ -25,6 +25,7 @@ _FACT_COLUMNS = (
     job.c.key, job.c.state, job.c.pending, job.c.attempt, job.c.handover, job.c.max_attempts,
     job.c.dispatch, job.c.queue_key, job.c.available_at, job.c.timeout, job.c.backoff, job.c.due_at,
     job.c.ready_at, job.c.started_at, job.c.finished_at, job.c.cause_key, job.c.worker,
+    job.c.leased_until, job.c.losses,
 )  # fmt: skip
 
 
@@ -94,6 +95,8 @@ _WRITE = (
         finished_at=bindparam("finished_at"),
         cause_key=bindparam("cause_key"),
         worker=bindparam("worker"),
+        leased_until=bindparam("leased_until"),
+        losses=bindparam("losses"),
     )
 )
 
@@ -273,7 +276,7 @@ def _loaded(row: Any) -> LoadedJob:
     (
         key, state, pending, attempt, handover, max_attempts, dispatch, queue_key, available_at,
         timeout, backoff, due_at, ready_at, started_at, finished_at, cause_key, worker,
-        identity, job_type, channel, name, graph_id, graph_key,
+        leased_until, losses, identity, job_type, channel, name, graph_id, graph_key,
     ) = row  # fmt: skip
     facts = JobFacts(
         key=key,
@@ -293,6 +296,8 @@ def _loaded(row: Any) -> LoadedJob:
         finished_at=finished_at,
         cause_key=cause_key,
         worker=worker,
+        leased_until=leased_until,
+        losses=losses,
     )
     owner = None if graph_key is None else GraphRow(graph_key, graph_id)
     return LoadedJob(facts, Identity(identity, job_type, channel or "", name, owner))
@@ -313,4 +318,6 @@ def _parameters(facts: JobFacts) -> dict[str, Any]:
         "finished_at": facts.finished_at,
         "cause_key": facts.cause_key,
         "worker": facts.worker,
+        "leased_until": facts.leased_until,
+        "losses": facts.losses,
     }

@@ -113,6 +113,8 @@ job = Table(
     Column("backoff", Text),
     Column("available_at", BigInteger),
     Column("due_at", BigInteger),
+    Column("leased_until", BigInteger),
+    Column("losses", Integer, nullable=False, server_default="0"),
     Column("queued_at", BigInteger, nullable=False),
     Column("ready_at", BigInteger),
     Column("started_at", BigInteger),
@@ -138,6 +140,7 @@ job = Table(
         name="dispatched_states",
     ),
     CheckConstraint(f"state != '{State.SCHEDULED}' OR due_at IS NOT NULL", name="scheduled"),
+    CheckConstraint(f"leased_until IS NULL OR state = '{State.RUNNING}'", name="leased"),
     CheckConstraint(f"state != '{State.SKIPPED}' OR cause_key IS NOT NULL", name="skipped"),
     sqlite_autoincrement=False,
 )

@@ -18,6 +18,11 @@ CONDITIONS = tuple(Condition)
 WINDOW = 2
 """Jobs of a queue that are with the broker at most: few, so that many stand in line."""
 
+LEASE = 3_000
+"""Milliseconds of a lease."""
+
+MAX_LOSSES = 2
+
 GRAPHS = 3
 QUEUES = 4
 WORKERS = ("first", "second")
@@ -129,6 +134,7 @@ KINDS = (
     *["failed"] * 3,
     *["failed, with delay"] * 3,
     *["started"] * 6,
+    *["lease"] * 4,
     *["released"] * 2,
     *["stale"] * 2,
     *["grown"] * 3,
@@ -138,7 +144,7 @@ KINDS = (
 )  # fmt: skip
 
 REPORTS = (
-    "finished", "failed", "failed, with delay", "started", "released", "stale", "grown",
+    "finished", "failed", "failed, with delay", "started", "lease", "released", "stale", "grown",
     "final failure", "dead", "progress",
 )  # fmt: skip
 

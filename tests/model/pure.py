@@ -14,6 +14,8 @@ from scheduler.rules.edges import Standing
 from scheduler.rules.inheritance import inherit
 from scheduler.rules.lifecycle import Dispatch, Event, JobFacts
 from tests.model.history import (
+    LEASE,
+    MAX_LOSSES,
     WINDOW,
     Cancel,
     Link,
@@ -37,6 +39,8 @@ def event_of(report: Report) -> lifecycle.Report | None:
     match report.kind:
         case "started":
             return lifecycle.Start(number, report.worker)
+        case "lease":
+            return lifecycle.Lease(number, LEASE, report.worker)
         case "finished":
             return lifecycle.Succeed(number)
         case "failed":
@@ -72,11 +76,17 @@ class PureEngine:
         answers += [self._request(request) for request in step.requests]
         for facts in sorted(self.jobs, key=lambda facts: facts.due_at or 0):
             if facts.due_at is not None and facts.due_at <= self.now:
-                is_delay = facts.state is State.SCHEDULED
-                self._apply(facts.key, lifecycle.Due() if is_delay else lifecycle.TimeOut())
+                self._apply(facts.key, self._due(facts))
         self._settle()
         self._hand_out()
         return answers
+
+    def _due(self, facts: JobFacts) -> Event:
+        if facts.state is State.SCHEDULED:
+            return lifecycle.Due()
+        if facts.time_limit is not None and facts.time_limit <= self.now:
+            return lifecycle.TimeOut()
+        return lifecycle.Lapse(MAX_LOSSES)
 
     def seen(self) -> list[Seen]:
         return [
@@ -95,7 +105,8 @@ class PureEngine:
         facts, event = self.jobs[report.job], event_of(report)
         probe = lifecycle.decide(facts, event or lifecycle.HandBack(report.handover), self.now)
         if isinstance(probe, Verdict):
-            ends = isinstance(event, lifecycle.Report) and not isinstance(event, lifecycle.Start)
+            holds = isinstance(event, lifecycle.Start | lifecycle.Lease)
+            ends = isinstance(event, lifecycle.Report) and not holds
             if ends and facts.handover == report.handover:
                 self.jobs[report.job] = msgspec.structs.replace(facts, dispatch=Dispatch.NONE)
             return probe

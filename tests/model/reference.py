@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from broker_queue.job import Condition, State
 from tests.model.history import (
+    LEASE,
+    MAX_LOSSES,
     WINDOW,
     Cancel,
     Link,
@@ -56,6 +58,8 @@ class RefJob:
     in_window: bool = False
     was_in_window: bool = False
     deadline: int | None = None
+    lease: int | None = None
+    losses: int = 0
     worker: str | None = None
 
 
@@ -83,7 +87,9 @@ class Reference:
                 it.handover,
                 it.cause,
                 it.in_window,
-                it.available_at if it.state is State.SCHEDULED else it.deadline,
+                it.available_at
+                if it.state is State.SCHEDULED
+                else _earliest(it.deadline, it.lease),
             )
             for it in self.jobs
         ]
@@ -104,11 +110,8 @@ class Reference:
             return "canceled"
         if report.handover != it.handover or it.state not in (State.QUEUED, State.RUNNING):
             return "stale"
-        if report.kind == "started":
-            if (it.state, it.worker) != (State.RUNNING, report.worker):  # else said twice
-                self._leave(it, State.RUNNING)
-                it.deadline = None if it.timeout is None else self.now + it.timeout + GRACE
-                it.worker = report.worker
+        if report.kind in ("started", "lease"):
+            self._hear(it, report)
         elif report.kind == "released":
             self._leave(it, State.QUEUED)
             it.handover += 1
@@ -132,6 +135,26 @@ class Reference:
             case Retry():
                 return self._retry(request)
 
+    def _hear(self, it: RefJob, report: Report) -> None:
+        """Note that it runs; who asks for a lease goes on, another who has started begins anew."""
+        if report.kind == "lease":
+            if it.state is State.QUEUED:
+                self._start(it)
+            it.lease = self.now + LEASE
+        elif (it.state, it.worker) != (State.RUNNING, report.worker):  # else said twice
+            self._start(it)
+        it.worker = report.worker
+
+    def _start(self, it: RefJob) -> None:
+        self._leave(it, State.RUNNING)
+        it.deadline = None if it.timeout is None else self.now + it.timeout + GRACE
+
+    def _lose(self, it: RefJob) -> None:
+        """Hand a job out again whose worker is lost; that is no attempt, but has an end too."""
+        it.losses += 1
+        self._leave(it, State.FAILED if it.losses == MAX_LOSSES else State.QUEUED)
+        it.handover += it.state is State.QUEUED
+
     def _fail(self, it: RefJob, delay: int | None = None) -> None:
         if it.attempt >= it.max_attempts:
             self._leave(it, State.FAILED)
@@ -145,6 +168,7 @@ class Reference:
     def _leave(self, it: RefJob, state: State) -> None:
         """Put a job into a state in which its message is in no queue and no clock runs."""
         it.state, it.in_window, it.deadline, it.worker = state, False, None, None
+        it.lease = None
 
     def _skip(self, it: RefJob, cause: int) -> None:
         """A skipped job was never run: it has no attempt, even if it stood in line before."""
@@ -331,6 +355,8 @@ class Reference:
                 self._ready(it)
             elif it.deadline is not None and it.deadline <= self.now:
                 self._fail(it)
+            elif it.lease is not None and it.lease <= self.now:
+                self._lose(it)
         self._settle()
 
     def _ready(self, it: RefJob) -> None:
@@ -351,6 +377,10 @@ class Reference:
             line = [it for it in mine if it.state is State.QUEUED and not it.in_window]
             for it in sorted(line, key=lambda it: -it.priority)[: max(0, free)]:
                 it.in_window = it.was_in_window = True
+
+
+def _earliest(*times: int | None) -> int | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _number(parent: int, first: int) -> int:

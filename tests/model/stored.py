@@ -16,6 +16,7 @@ from broker_queue.protocol.reports import ReportAnswer
 from scheduler import work
 from scheduler.incoming import Request as IncomingRequest
 from scheduler.operations.reports import Growth, Incoming
+from scheduler.operations.timers import Leases
 from scheduler.operations.transaction import Answer, ReplyAddress
 from scheduler.rules.lifecycle import Succeed
 from scheduler.rules.submission import Limits, id_bytes, id_text
@@ -25,6 +26,7 @@ from scheduler.tokens import Token
 from scheduler.work import Done, Work
 from tests.model.history import (
     GRAPHS,
+    MAX_LOSSES,
     WINDOW,
     Cancel,
     Link,
@@ -95,6 +97,7 @@ class StoredEngine:
 
     def _work(self, **what: Any) -> Work:
         left = {"published": self._confirmed, "fill": self._unfilled, "settle": self._more}
+        left["leases"] = Leases(0, MAX_LOSSES)
         return Work(**{"now": self._now, "room": PLENTY, **left, **what})
 
     def _transact(self, todo: Work, limits: Limits) -> Done:

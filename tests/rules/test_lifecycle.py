@@ -22,10 +22,12 @@ EVENTS: dict[type, Any] = {
     lifecycle.Hold: lifecycle.Hold(1),
     lifecycle.Due: lifecycle.Due(),
     lifecycle.Start: lifecycle.Start(1, "w"),
+    lifecycle.Lease: lifecycle.Lease(1, 5_000, "w"),
     lifecycle.Succeed: lifecycle.Succeed(1),
     lifecycle.Fail: lifecycle.Fail(1),
     lifecycle.HandBack: lifecycle.HandBack(1),
     lifecycle.TimeOut: lifecycle.TimeOut(),
+    lifecycle.Lapse: lifecycle.Lapse(2),
     lifecycle.Die: lifecycle.Die(1),
     lifecycle.Cancel: lifecycle.Cancel(),
 }

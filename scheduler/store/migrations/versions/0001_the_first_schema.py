@@ -79,6 +79,8 @@ def upgrade() -> None:
         sa.Column("backoff", sa.Text(), nullable=True),
         sa.Column("available_at", sa.BigInteger(), nullable=True),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("leased_until", sa.BigInteger(), nullable=True),
+        sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
         sa.Column("queued_at", sa.BigInteger(), nullable=False),
         sa.Column("ready_at", sa.BigInteger(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
@@ -105,6 +107,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "state != 'scheduled' OR due_at IS NOT NULL", name=op.f("ck_job_scheduled")
         ),
+        sa.CheckConstraint("leased_until IS NULL OR state = 'running'", name=op.f("ck_job_leased")),
         sa.CheckConstraint(
             "state != 'skipped' OR cause_key IS NOT NULL", name=op.f("ck_job_skipped")
         ),

@@ -14,7 +14,9 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
 from broker_queue.handler import Handler
+from broker_queue.job import Verdict
 from broker_queue.job_message import DequeuedJob
+from broker_queue.leasing import keep_lease
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import Failed, Released, Started
@@ -42,6 +44,7 @@ class Execution:
         worker: name of the worker.
         reporting: where reports go.
         max_result: bytes.
+        lease_after: seconds after which it is held by lease instead of by its message.
     """
 
     def __init__(
@@ -53,14 +56,17 @@ class Execution:
         reporting: Reporting,
         *,
         max_result: int,
+        lease_after: float,
     ) -> None:
-        self.delivery = delivery
+        self._delivery = delivery
         self.token = message.token
         self._message = message
         self._handler = handler
         self._worker = worker
         self._reporting = reporting
         self._max_result = max_result
+        self._lease_after = lease_after
+        self._is_leased = False
         self._stopped_because: str | None = None
         self._started_at: int | None = None
         self._started_report: Report | None = None
@@ -76,6 +82,7 @@ class Execution:
         self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
         timer = loop.call_later(STARTED_AFTER, self._report_started)
+        leasing = asyncio.create_task(self._keep_lease(), name=f"lease of {self._job.id}")
         self._attempt = asyncio.create_task(
             attempt(self._handler, self._job, self._max_result), name=f"job {self._job.id}"
         )
@@ -83,14 +90,30 @@ class Execution:
             outcome = await self._outcome(self._attempt)
         finally:
             timer.cancel()
+            await end(leasing)
             if self._progress_timer is not None:
                 self._progress_timer.cancel()
         self._log(outcome)
         started = self._started_at if self._started_report is None else None
         report = self._reporting.send(self.token, outcome.kind, outcome.body, started)
         await report.confirmed
-        with suppress(Unavailable):  # it comes again, and is known to be done
-            await self.delivery.acknowledge()
+        if not self._is_leased:
+            await self._acknowledge()
+
+    async def redelivered(self, delivery: Delivery) -> None:
+        """Go on with another delivery of its message: the connection of the last one was lost."""
+        self._delivery = delivery
+        if self._is_leased:  # its acknowledgement was lost with the connection
+            await self._acknowledge()
+
+    async def give_up(self) -> None:
+        """Give the job back, uncounted, because the worker cannot deal with it."""
+        if self._is_leased:
+            outcome = _released("the worker failed at it")
+            await self._reporting.send(self.token, outcome.kind, outcome.body).confirmed
+        else:
+            with suppress(Unavailable):  # the connection is gone, and with it the delivery
+                await self._delivery.requeue()
 
     def stop(self, reason: str) -> None:
         """Stop the attempt: cancel a coroutine, tell a plain function; it is handed back."""
@@ -99,6 +122,24 @@ class Execution:
             if self._job is not None:
                 self._job.stop()
             self._attempt.cancel()
+
+    async def _keep_lease(self) -> None:
+        verdict = await keep_lease(
+            self._reporting.requests,
+            self.token,
+            self._worker,
+            after=self._lease_after,
+            granted=self._hold_by_lease,
+        )
+        self.stop("canceled" if verdict is Verdict.CANCELED else "it is another worker's by now")
+
+    async def _hold_by_lease(self) -> None:
+        self._is_leased = True
+        await asyncio.shield(self._acknowledge())
+
+    async def _acknowledge(self) -> None:
+        with suppress(Unavailable):  # it comes again, and is known
+            await self._delivery.acknowledge()
 
     async def _outcome(self, running: asyncio.Task[Outcome]) -> Outcome:
         try:

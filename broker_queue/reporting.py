@@ -60,6 +60,11 @@ class Reporting:
         self._arrived.set()
         return report
 
+    @property
+    def requests(self) -> Requests:
+        """Where reports go out that want an answer at once."""
+        return self._requests
+
     async def close(self) -> None:
         """Stop; what was not confirmed is delivered to another worker by the broker."""
         for task in self._tasks:

@@ -56,11 +56,13 @@ class Reported(NamedTuple):
     Attributes:
         state: the job's, if there is one.
         was_repeated: it was sent more than once, so an earlier one may have counted.
+        lease: seconds that a lease or heartbeat is good for.
     """
 
     verdict: Verdict
     state: State | None
     was_repeated: bool
+    lease: float | None = None
 
 
 class _Line:
@@ -204,7 +206,8 @@ class Requests:
         message.reply_to = REPLY_TO_DIRECT
         found = await self.exchange(message, timeout=timeout, repeat=repeat)
         answer = _read(found.body, ReportAnswer, kind)
-        return Reported(_verdict(found.type, kind), answer.state, found.was_repeated)
+        verdict = _verdict(found.type, kind)
+        return Reported(verdict, answer.state, found.was_repeated, answer.lease)
 
     async def tell(
         self,

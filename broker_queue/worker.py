@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from broker_queue.address import resolve
-from broker_queue.amqp.channel import Channel, Delivery
+from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.ending import end
 from broker_queue.amqp.failures import CALL_TIMEOUT
 from broker_queue.errors import ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction
+from broker_queue.intake import LONGEST_WAIT, Intake
 from broker_queue.job_message import DequeuedJob, read_job
 from broker_queue.moments import to_seconds
 from broker_queue.protocol.codec import decode
@@ -100,7 +101,6 @@ class Worker:
         self._held: dict[asyncio.Task[None], None] = {}
         self._canceled: OrderedDict[str, None] = OrderedDict()
         self._reported: OrderedDict[str, None] = OrderedDict()
-        self._consumers: list[tuple[Channel, str]] = []
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
 
@@ -195,7 +195,7 @@ class Worker:
         url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self._intake = Intake(self.concurrency, self._on_delivery)
         self._requests = Requests(url, self._names, name=f"worker {self.name}, publishing")
         self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
         async with AsyncExitStack() as closing:
@@ -237,7 +237,6 @@ class Worker:
 
     async def _set_up(self, session: Session) -> None:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
-        self._consumers.clear()
         keys = [routing_key(kind, channel) for kind, channel in self._queues()]
         control = await session.open_channel(confirms=False)
         queue = await control.declaring.declare_queue(
@@ -253,10 +252,8 @@ class Worker:
         if welcome is None:
             return
         self._cancel(welcome.canceled)
-        taking = await session.open_channel(confirms=False)
-        for name in welcome.queues:
-            tag = await taking.consume(name, self._on_delivery, prefetch=self.concurrency)
-            self._consumers.append((taking, tag))
+        self._lease_after = welcome.lease_after
+        await self._intake.open(await session.open_channel(confirms=False), welcome.queues)
         log.info("worker %s takes jobs of %s", self.name, ", ".join(self.types))
 
     def _queues(self) -> list[tuple[str, str]]:
@@ -337,24 +334,27 @@ class Worker:
             with suppress(Unavailable):
                 await delivery.acknowledge()
         elif job.token in self._executions:
-            self._executions[job.token].delivery = delivery
+            await self._executions[job.token].redelivered(delivery)
         else:
             await self._wait_for_slot(delivery, job)
 
     async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
         stopping = asyncio.ensure_future(self._stop_requested.wait())
-        slot = asyncio.ensure_future(self._slots.acquire())
+        slot = asyncio.ensure_future(self._intake.acquire())
         either: set[asyncio.Future[Any]] = {stopping, slot}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=LONGEST_WAIT, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not slot.done():
             slot.cancel()
-            await self._hand_back(delivery, job.token, "the worker stops")
+            await self._intake.pause()
+            is_stopping = self._stop_requested.is_set()
+            reason = "the worker stops" if is_stopping else "no slot became free"
+            await self._hand_back(delivery, job.token, reason)
             return
         try:
             await self._decide(delivery, job)
         finally:
-            self._slots.release()
+            self._intake.release()
 
     async def _decide(self, delivery: Delivery, job: DequeuedJob) -> None:
         """Run a delivery that has a slot, unless something happened while it waited for it."""
@@ -365,7 +365,7 @@ class Worker:
         elif job.token in self._canceled:
             await self._hand_back(delivery, job.token, "canceled")
         elif job.token in self._executions:
-            self._executions[job.token].delivery = delivery
+            await self._executions[job.token].redelivered(delivery)
         elif job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
@@ -378,14 +378,21 @@ class Worker:
             await self._hand_back(delivery, job.token, f"no function for type {job.type!r}")
             return
         execution = Execution(
-            delivery, job, handler, self.name, self._reporting, max_result=self._max_result
+            delivery,
+            job,
+            handler,
+            self.name,
+            self._reporting,
+            max_result=self._max_result,
+            lease_after=self._lease_after,
         )
         self._executions[job.token] = execution
         try:
             await execution.run()
             _remember(self._reported, job.token)
-        except Exception:  # as in `_take`; a redelivery may have taken the place of this delivery
-            await _requeue(execution.delivery)
+        except Exception:  # as in `_take`
+            log.exception("a job failed in the worker itself; it is given back")
+            await execution.give_up()
         finally:
             del self._executions[job.token]
 
@@ -399,8 +406,7 @@ class Worker:
     async def _drain(self) -> None:
         """Stop consuming, finish what runs within the grace time, hand back the rest."""
         log.info("worker %s stops; jobs that still run: %d", self.name, len(self._executions))
-        for channel, tag in self._consumers:
-            await channel.stop_consuming(tag)
+        await self._intake.stop()
         await self._settle(to_seconds(self.grace) or 0.0)
         for execution in list(self._executions.values()):
             execution.stop("the worker stops")

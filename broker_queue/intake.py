@@ -1,0 +1,98 @@
+"""What a worker takes from its queues: no more than it has slots for, or not for long.
+
+The broker bounds what each consumer holds, and a worker has one for each queue. So more may come
+than there are slots: because it takes several types, or because jobs that are held by lease are
+acknowledged and no longer count. What has waited too long is handed back by the worker, which stops
+consuming until a slot is free; who crashes meanwhile takes little with him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from broker_queue.amqp.channel import Channel, Delivery
+from broker_queue.amqp.ending import end
+from broker_queue.errors import Unavailable
+
+LONGEST_WAIT = 5.0
+"""Seconds that a delivered job waits for a slot before it is handed back."""
+
+
+class Intake:
+    """Slots for jobs, and consumers that hold as many messages as there are slots free.
+
+    Args:
+        slots: jobs that run at once.
+        on_delivery: as for `Channel.consume`.
+    """
+
+    def __init__(self, slots: int, on_delivery: Callable[[Delivery], None]) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._free = slots
+        self._on_delivery = on_delivery
+        self._channel: Channel | None = None
+        self._queues: Sequence[str] = ()
+        self._consumers: list[str] = []
+        self._prefetch = 0
+        self._turn = asyncio.Lock()
+        self._widening: asyncio.Task[None] | None = None
+        self._is_stopped = False
+
+    async def open(self, channel: Channel, queues: Sequence[str]) -> None:
+        """Consume on the channel of a new session.
+
+        Raises:
+            Unavailable: the connection was lost, or a queue is not there.
+        """
+        async with self._turn:
+            self._channel, self._queues = channel, queues
+            self._consumers, self._prefetch = [], 0
+        await self._consume(self._free)
+
+    async def acquire(self) -> None:
+        """Take a slot as soon as one is free, in turn."""
+        await self._slots.acquire()
+        self._free -= 1
+
+    def release(self) -> None:
+        """Give a slot back, and consume again if nothing else waits for it."""
+        self._free += 1
+        self._slots.release()
+        if self._prefetch < self._free and (self._widening is None or self._widening.done()):
+            self._widening = asyncio.create_task(self._widen())
+
+    async def pause(self) -> None:
+        """Consume no more until a slot is free."""
+        if self._prefetch:
+            await self._consume(0)
+
+    async def stop(self) -> None:
+        """Consume no more; what is held stays so."""
+        self._is_stopped = True
+        if self._widening is not None:
+            await end(self._widening)
+        await self._consume(0)
+
+    async def _widen(self) -> None:
+        while self._prefetch < self._free:
+            channel = self._channel
+            if channel is None or self._is_stopped or channel.session.lost.done():
+                return
+            try:
+                await self._consume(self._free)
+            except Unavailable as error:
+                channel.session.fail(f"the worker could not go on consuming: {error}")
+                return
+
+    async def _consume(self, prefetch: int) -> None:
+        async with self._turn:
+            channel = self._channel
+            if channel is None:
+                return
+            while self._consumers:
+                await channel.stop_consuming(self._consumers.pop())
+            self._prefetch = prefetch
+            for queue in self._queues if prefetch else ():
+                tag = await channel.consume(queue, self._on_delivery, prefetch=prefetch)
+                self._consumers.append(tag)

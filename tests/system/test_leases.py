@@ -1,0 +1,262 @@
+"""Leases: jobs that outlast the broker's patience run once; a worker that falls silent is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_queue import intake, leasing
+from broker_queue.amqp.channel import Delivery
+from broker_queue.client import JobQueue
+from broker_queue.job import JobId, State
+from broker_queue.running import Job
+from broker_queue.worker import Worker
+from scheduler import loop
+from tests.support.proxy import Proxy
+from tests.support.raw import RawClient
+from tests.support.schedulers import RunningScheduler
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, TIMEOUT_FACTOR, until
+from tests.support.workers import running
+
+LEASE = 1.0 * TIMEOUT_FACTOR
+SOON = 0.1
+
+
+@pytest.fixture
+async def scheduler(
+    broker_url: str, namespace: str, database: Path
+) -> AsyncIterator[RunningScheduler]:
+    """A scheduler that grants leases early and for a moment only."""
+    async with with_leases(broker_url, namespace, database) as started:
+        yield started
+
+
+def with_leases(url: str, namespace: str, database: Path, **settings: Any) -> RunningScheduler:
+    known = {"lease_after": SOON, "lease_duration": LEASE, "delivery_limit": 3}
+    return RunningScheduler(url=url, namespace=namespace, database=database, **known | settings)
+
+
+class Held:
+    """A worker with a job function that runs until it is let go."""
+
+    def __init__(self, concurrency: int = 1) -> None:
+        self.runs: list[str] = []
+        self.stopped = 0
+        self.may_end = asyncio.Event()
+        self.worker = Worker(concurrency=concurrency)
+        self.worker.register("long", self.long)
+
+    async def long(self, job: Job) -> str:
+        self.runs.append(job.id)
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise
+        return "done"
+
+
+def leased_until(database: Path, job: JobId) -> int | None:
+    with closing(sqlite3.connect(database)) as connection:
+        identity = bytes.fromhex(job.replace("-", ""))
+        found = connection.execute("SELECT leased_until FROM job WHERE id = ?", (identity,))
+        value: int | None = found.fetchone()[0]
+        return value
+
+
+async def until_leased(database: Path, job: JobId, after: int = 0) -> int:
+    """Return until when a job is leased, once that is later than `after`."""
+    seen = 0
+
+    async def is_leased() -> bool:
+        nonlocal seen
+        seen = leased_until(database, job) or 0
+        return seen > after
+
+    await until(is_leased)
+    return seen
+
+
+async def take_a_lease(raw: RawClient, job_type: str = "long") -> Delivery:
+    """Take a job, and acknowledge it once the lease on it is granted."""
+    delivery = await raw.take(job_type)
+    answer = await raw.report("lease", delivery.correlation_id, {"worker": "by hand"})
+    assert answer.type == "accepted"
+    assert answer.body == {"state": "running", "lease": LEASE}
+    await delivery.acknowledge()
+    return delivery
+
+
+async def test_a_job_with_a_lease_outlives_the_connection_of_its_worker(
+    queue: JobQueue, raw: RawClient, broker_url: str, namespace: str, database: Path
+) -> None:
+    held = Held()
+    async with Proxy(broker_url) as proxy, running(held.worker, proxy.url, namespace):
+        job = await queue.enqueue("long")
+        first = await until_leased(database, job)
+        proxy.cut()
+        await until_leased(database, job, after=first + 1)  # heartbeats go on
+        assert await raw.count(raw.names.job_queue("long")) == 0  # it was not put back
+        held.may_end.set()
+        status = await queue.wait(job, timeout=PATIENCE)
+    assert status.result == "done"
+    assert status.worker == held.worker.name
+    assert held.runs == [job]
+
+
+async def test_heartbeats_keep_a_job_and_silence_loses_it(queue: JobQueue, raw: RawClient) -> None:
+    job = await queue.enqueue("long")
+    first = await take_a_lease(raw)
+    began = time.monotonic()
+    while time.monotonic() < began + 1.5 * LEASE:
+        answer = await raw.report("heartbeat", first.correlation_id, {"worker": "by hand"})
+        assert answer.type == "accepted"
+        await asyncio.sleep(LEASE / 10)
+    second = await raw.take("long")
+    assert second.message_id == job
+    assert second.correlation_id != first.correlation_id
+    assert second.headers["attempt"] == 1  # a lost worker is no failed attempt
+    assert (await raw.report("heartbeat", first.correlation_id, {})).type == "stale"
+    assert (await raw.report("finished", first.correlation_id, b"1")).type == "stale"
+    assert (await raw.report("finished", second.correlation_id, b"2")).type == "accepted"
+    assert (await queue.job_status(job)).result == 2
+
+
+async def test_a_job_that_loses_worker_after_worker_fails(
+    queue: JobQueue, raw: RawClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await queue.enqueue("long", max_attempts=5)
+    for _ in range(3):
+        await take_a_lease(raw)
+    status = await queue.wait(job, timeout=PATIENCE)
+    assert status.state is State.FAILED
+    assert status.error is not None
+    assert status.error.code == "worker_died"
+    assert "3 times; the last one was by hand" in status.error.message
+    told = [record.getMessage() for record in caplog.records if "fell silent" in record.msg]
+    assert [text.rpartition("; ")[2] for text in told] == [
+        "the job is handed to another",
+        "the job is handed to another",
+        "the job fails",
+    ]
+
+
+async def test_a_worker_that_was_silent_is_told_to_stop_and_gets_the_job_anew(
+    queue: JobQueue, broker_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(leasing, "HEARTBEATS", 1e-6)  # its heart beats once in years
+    async with running(held.worker, broker_url, namespace):
+        job = await queue.enqueue("long")
+
+        async def runs_again() -> bool:
+            return len(held.runs) == 2
+
+        await until(runs_again)
+        assert held.stopped == 1
+        held.may_end.set()
+        assert (await queue.wait(job, timeout=PATIENCE)).result == "done"
+
+
+async def test_a_report_without_a_name_or_out_of_time_changes_nothing_else(
+    queue: JobQueue, raw: RawClient
+) -> None:
+    job = await queue.enqueue("long")
+    delivery = await raw.take("long")
+    answer = await raw.report("lease", delivery.correlation_id, b"")
+    assert answer.type == "accepted"
+    assert (await queue.job_status(job)).worker is None
+    await queue.cancel_job(job)
+    assert (await raw.report("heartbeat", delivery.correlation_id, {})).type == "canceled"
+    late = await queue.enqueue("long")
+    delivery = await raw.take("long")
+    await raw.report("finished", delivery.correlation_id, b"1")
+    assert (await raw.report("lease", delivery.correlation_id, {})).type == "stale"
+    assert (await queue.job_status(late)).result == 1
+    wrong = await queue.enqueue("long")
+    delivery = await raw.take("long")
+    await raw.report("lease", delivery.correlation_id, {"worker": 1})
+    status = await queue.wait(wrong, timeout=PATIENCE)
+    assert status.error is not None
+    assert status.error.code == "invalid_report"
+
+
+async def test_the_time_limit_ends_a_job_with_a_lease_too(queue: JobQueue, raw: RawClient) -> None:
+    job = await queue.enqueue("long", timeout=0.001)
+    delivery = await take_a_lease(raw)
+
+    async def is_over() -> bool:
+        answer = await raw.report("heartbeat", delivery.correlation_id, {})
+        return answer.type == "stale"
+
+    await until(is_over)
+    error = (await queue.job_status(job)).error
+    assert error is not None
+    assert error.code == "timeout"
+
+
+async def test_after_a_restart_no_worker_is_lost_before_it_could_be_heard(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    async with RawClient(broker_url, namespace) as raw:
+        async with (
+            with_leases(broker_url, namespace, database),
+            JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        ):
+            job = await queue.enqueue("long")
+            delivery = await take_a_lease(raw)
+        until_when = leased_until(database, job)
+        assert until_when is not None
+
+        async def is_past() -> bool:
+            return time.time_ns() // 1_000_000 > until_when + 100
+
+        await until(is_past)
+        async with with_leases(broker_url, namespace, database):
+            answer = await raw.report("heartbeat", delivery.correlation_id, {})
+            assert answer.type == "accepted"
+            second = await raw.take("long")  # and is, when nobody is heard any more
+            assert second.correlation_id != delivery.correlation_id
+
+
+async def test_after_a_pause_of_the_scheduler_no_worker_is_lost_at_once(
+    queue: JobQueue,
+    raw: RawClient,
+    scheduler: RunningScheduler,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "LONG_PAUSE", LEASE * 1_000)
+    await queue.enqueue("long")
+    delivery = await take_a_lease(raw)
+    assert scheduler._loop is not None
+    scheduler._loop.call_soon_threadsafe(time.sleep, 2.5 * LEASE)  # as if it had been stopped
+    answer = await raw.report("heartbeat", delivery.correlation_id, {})
+    assert answer.type == "accepted"
+
+
+async def test_a_worker_that_is_busy_by_lease_holds_no_other_job_back(
+    queue: JobQueue, broker_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LONGEST_WAIT", 0.05)
+    busy, idle = Held(), Held()
+    idle.may_end.set()
+    async with running(busy.worker, broker_url, namespace):
+        first = await queue.enqueue("long")
+        await queue.wait_for_state(first, State.RUNNING) if False else None
+        second = await queue.enqueue("long")
+        async with running(idle.worker, broker_url, namespace):
+            status = await queue.wait(second, timeout=PATIENCE)
+            assert status.worker == idle.worker.name or idle.runs == [second]
+            assert status.attempt == 1
+        busy.may_end.set()
+        assert (await queue.wait(first, timeout=PATIENCE)).result == "done"
+        third = await queue.enqueue("long")
+        assert (await queue.wait(third, timeout=PATIENCE)).result == "done"
+    assert busy.runs == [first, third]

@@ -29,7 +29,7 @@ class Intake:
 
     def __init__(self, slots: int, on_delivery: Callable[[Delivery], None]) -> None:
         self._slots = asyncio.Semaphore(slots)
-        self._free = slots
+        self._all = self._free = slots
         self._on_delivery = on_delivery
         self._channel: Channel | None = None
         self._queues: Sequence[str] = ()
@@ -40,7 +40,7 @@ class Intake:
         self._is_stopped = False
 
     async def open(self, channel: Channel, queues: Sequence[str]) -> None:
-        """Consume on the channel of a new session.
+        """Consume on the channel of a new session; what runs already is delivered once more.
 
         Raises:
             Unavailable: the connection was lost, or a queue is not there.
@@ -48,7 +48,7 @@ class Intake:
         async with self._turn:
             self._channel, self._queues = channel, queues
             self._consumers, self._prefetch = [], 0
-        await self._consume(self._free)
+        await self._consume(self._all)
 
     async def acquire(self) -> None:
         """Take a slot as soon as one is free, in turn."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker_queue import intake, leasing
+from broker_queue import leasing, worker
 from broker_queue.amqp.channel import Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import JobId, State
@@ -101,8 +101,11 @@ async def test_a_job_with_a_lease_outlives_the_connection_of_its_worker(
     async with Proxy(broker_url) as proxy, running(held.worker, proxy.url, namespace):
         job = await queue.enqueue("long")
         first = await until_leased(database, job)
+        second = await until_leased(
+            database, job, after=first
+        )  # a heartbeat, so it is acknowledged
         proxy.cut()
-        await until_leased(database, job, after=first + 1)  # heartbeats go on
+        await until_leased(database, job, after=second)
         assert await raw.count(raw.names.job_queue("long")) == 0  # it was not put back
         held.may_end.set()
         status = await queue.wait(job, timeout=PATIENCE)
@@ -242,21 +245,59 @@ async def test_after_a_pause_of_the_scheduler_no_worker_is_lost_at_once(
 
 
 async def test_a_worker_that_is_busy_by_lease_holds_no_other_job_back(
-    queue: JobQueue, broker_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue,
+    broker_url: str,
+    namespace: str,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(worker, "LONGEST_WAIT", 0.05)
     busy, idle = Held(), Held()
     idle.may_end.set()
     async with running(busy.worker, broker_url, namespace):
         first = await queue.enqueue("long")
-        await queue.wait_for_state(first, State.RUNNING) if False else None
+        await until_leased(database, first)
         second = await queue.enqueue("long")
         async with running(idle.worker, broker_url, namespace):
             status = await queue.wait(second, timeout=PATIENCE)
-            assert status.worker == idle.worker.name or idle.runs == [second]
             assert status.attempt == 1
+            assert idle.runs == [second]
         busy.may_end.set()
         assert (await queue.wait(first, timeout=PATIENCE)).result == "done"
         third = await queue.enqueue("long")
         assert (await queue.wait(third, timeout=PATIENCE)).result == "done"
     assert busy.runs == [first, third]
+
+
+async def test_a_worker_of_two_types_hands_back_what_it_has_no_slot_for(
+    queue: JobQueue,
+    raw: RawClient,
+    broker_url: str,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "LONGEST_WAIT", 0.05)
+    busy = Held()
+    busy.worker.register("other", busy.long)
+    async with running(busy.worker, broker_url, namespace):
+        first = await queue.enqueue("long")
+
+        async def runs() -> bool:
+            return bool(busy.runs)
+
+        await until(runs)
+        second = await queue.enqueue("other")
+        delivery = await raw.take("other")  # it came back as a new message
+        assert delivery.message_id == second
+        assert not delivery.headers.get("x-delivery-count")
+
+        await delivery.requeue()
+
+        async def is_left_alone() -> bool:
+            return await raw.count(raw.names.job_queue("other")) == 1
+
+        await until(is_left_alone)
+        busy.may_end.set()
+        for job in (first, second):
+            assert (await queue.wait(job, timeout=PATIENCE)).result == "done"
+    assert busy.runs == [first, second]

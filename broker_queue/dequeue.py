@@ -23,10 +23,12 @@ from uuid import uuid4
 from msgspec import structs
 
 from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.ending import end
 from broker_queue.errors import Canceled, Invalid, NotExist, NotRunning, Unavailable
 from broker_queue.graph import job_id_of
 from broker_queue.job import JobId, JobLike, State, Verdict
 from broker_queue.job_message import DequeuedJob, read_job
+from broker_queue.leasing import keep_lease
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
 from broker_queue.requests import Requests
@@ -52,13 +54,28 @@ class _Held:
     job: DequeuedJob
     delivery: Delivery
     stopping: asyncio.Task[None]
+    leasing: asyncio.Task[Any] | None = None
+    is_acknowledged: bool = False
 
     async def let_go(self) -> None:
         """Settle the message, now that the scheduler knows what became of the job."""
+        await self.end_lease()
         await self.stopping
+        await self.acknowledge()
+        await self.delivery.channel.close()
+
+    async def end_lease(self) -> None:
+        """Ask for no lease any more, nor prolong it."""
+        if self.leasing is not None:
+            await end(self.leasing)
+
+    async def acknowledge(self) -> None:
+        """Settle the message, unless that was done."""
+        if self.is_acknowledged:
+            return
+        self.is_acknowledged = True
         with suppress(Unavailable):  # the connection is gone: whoever gets it next is told `stale`
             await self.delivery.acknowledge()
-        await self.delivery.channel.close()
 
 
 class Dequeuing:
@@ -87,6 +104,7 @@ class Dequeuing:
             host=socket.gethostname()[:255],
             pid=os.getpid(),
             software=f"broker-queue {version('broker-queue')} dequeue (Python)",
+            leases=True,
         )
         try:
             async with asyncio.timeout(timeout):
@@ -156,12 +174,19 @@ class Dequeuing:
                 job = await self._claim(taking, delivery)
                 if job is not None:
                     # No await from here to the caller: a cancel would lose the job.
-                    return _Held(job, delivery, self._start(taking.stop(keep=delivery)))
+                    held = _Held(job, delivery, self._start(taking.stop(keep=delivery)))
+                    held.leasing = asyncio.create_task(self._keep_lease(held, welcome.lease_after))
+                    return held
         except BaseException:
             await asyncio.shield(self._start(taking.stop()))
             raise
         finally:
             self._taking.discard(taking)
+
+    async def _keep_lease(self, held: _Held, after: float) -> None:
+        """Hold a job by lease once it takes long; who finishes it is told if that was refused."""
+        token = held.job.token
+        await keep_lease(self._requests, token, self._worker, after=after, granted=held.acknowledge)
 
     async def _claim(self, taking: Taking, delivery: Delivery) -> DequeuedJob | None:
         """Return the job, once the scheduler says that it is ours; None if it is not to be run."""
@@ -234,8 +259,15 @@ class Dequeuing:
         return from_page(page)[0]
 
     async def _hand_back(self, held: _Held) -> None:
+        await held.end_lease()
         await held.stopping
-        await hand_back(self._requests, held.delivery, "its client was closed")
+        reason = "its client was closed"
+        if held.is_acknowledged:
+            body = messages.encode(reports.Released(reason=reason))
+            with suppress(Unavailable):  # its lease lapses
+                await self._requests.tell("released", held.job.token, body, timeout=CLOSE_TIMEOUT)
+        else:
+            await hand_back(self._requests, held.delivery, reason)
         await held.delivery.channel.close()
 
     async def _say_goodbye(self) -> None:

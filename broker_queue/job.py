@@ -110,7 +110,7 @@ class FailureCode(StrEnum):
     """the scheduler could not make a message of it; its log says why"""
 
     WORKER_DIED = "worker_died"
-    """the broker delivered its message too often: its workers died, or gave it back"""
+    """too many of its workers died or fell silent, or gave its message back to the broker"""
 
     DEAD_LETTER = "dead_letter"
     """a worker rejected its message, or a policy of the broker threw it away"""

@@ -76,6 +76,7 @@ class WorkerStatus:
     software: str
     since: datetime
     seen: datetime
+    leases: bool = False
 
     @classmethod
     def from_message(cls, message: messages.WorkerStatus) -> WorkerStatus:
@@ -91,6 +92,7 @@ class WorkerStatus:
             software=message.software,
             since=from_milliseconds(message.since),
             seen=from_milliseconds(message.seen),
+            leases=message.leases,
         )
 
 

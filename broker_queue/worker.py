@@ -282,6 +282,7 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             software=f"broker-queue {version('broker-queue')} (Python)",
+            leases=True,
             stopping=stopping,
         )
         return await self._requests.ask("hello", hello, Welcome, timeout=HELLO_TIMEOUT)

@@ -42,6 +42,7 @@ class Workers:
             software=hello.software,
             since=before.since if before else now,
             seen=now,
+            leases=hello.leases,
         )
 
     def is_known(self, name: str, now: int) -> bool:

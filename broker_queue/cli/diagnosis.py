@@ -15,6 +15,9 @@ from broker_queue.overview import Info, WorkerStatus
 from broker_queue.protocol.messages import QueueStatus
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 
+SHOWN_WORKERS = 3
+"""Names in one finding."""
+
 OLDEST_BROKER = (3, 10)
 """First RabbitMQ that this was tested on."""
 
@@ -237,6 +240,18 @@ def _workers(facts: Facts, info: Info) -> Iterator[Finding]:
         room = sum(worker.concurrency for worker in active)
         text = f"{len(active):,} with room for {counted(room, 'job')}, {running:,} running"
         yield Finding(Verdict.GOOD, "workers", text)
+    unleased = [worker.worker for worker in active if not worker.leases]
+    if unleased:
+        more = (
+            f" and {len(unleased) - SHOWN_WORKERS:,} more" if len(unleased) > SHOWN_WORKERS else ""
+        )
+        yield Finding(
+            Verdict.NOTE,
+            "leases",
+            f"{', '.join(unleased[:SHOWN_WORKERS])}{more}: no leases, so a job that runs longer than "
+            "the broker's consumer_timeout (30 minutes, unless it was changed) starts again elsewhere",
+            "keep their jobs shorter, or let them ask for leases (docs/protocol.md, level 3)",
+        )
 
 
 def _is_gone(worker: WorkerStatus, info: Info) -> bool:

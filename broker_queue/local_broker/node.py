@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +76,8 @@ class PrivateNode:
     Args:
         folder: keeps its data; a temporary one, removed at the end, when left out.
         management: with the management plugin, at `management_url`.
+        configuration: of ``rabbitmq.conf``, beyond `CONFIGURATION`.
+        environment: of the application ``rabbit``, for what has no place in ``rabbitmq.conf``.
 
     Raises:
         NodeError: no server is installed.
@@ -85,6 +88,8 @@ class PrivateNode:
         folder: Path | None = None,
         *,
         management: bool = False,
+        configuration: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         server = installed_server()
         if server is None:
@@ -93,6 +98,10 @@ class PrivateNode:
         self._is_temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="broker-queue-rabbitmq-"))
         self._management = management
+        self._configuration = CONFIGURATION | dict(configuration or {})
+        self._erlang_arguments = ERLANG_ARGUMENTS + "".join(
+            f" -rabbit {name} {value}" for name, value in (environment or {}).items()
+        )
         self._process: subprocess.Popen[bytes] | None = None
         ports = _ports(self.folder / "ports.json", 4)
         self._port, self._distribution_port, self._epmd_port, self._management_port = ports
@@ -204,7 +213,7 @@ class PrivateNode:
 
     def _write_configuration(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = dict(CONFIGURATION)
+        lines = dict(self._configuration)
         if self._management:
             lines["management.tcp.ip"] = "127.0.0.1"
             lines["management.tcp.port"] = str(self._management_port)
@@ -230,7 +239,7 @@ class PrivateNode:
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "no-such-file.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._erlang_arguments,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_RELAXED_COMMAND_CHECK": "true",  # lets it be stopped

@@ -340,6 +340,8 @@ class Hello(Message):
     host: Annotated[str, Meta(max_length=255)] = ""
     pid: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     software: Annotated[str, Meta(max_length=200)] = ""
+    leases: bool = False
+    """It takes a lease on a job that runs long."""
     stopping: bool = False
 
 
@@ -371,6 +373,7 @@ class WorkerStatus(Message):
     software: str
     since: Milliseconds
     seen: Milliseconds
+    leases: bool = False
 
 
 class WorkersPage(Message):

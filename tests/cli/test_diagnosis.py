@@ -77,6 +77,7 @@ def worker(**changes: Any) -> WorkerStatus:
         "software": "s",
         "since": NOW - timedelta(seconds=60),
         "seen": NOW - timedelta(seconds=1),
+        "leases": True,
     }
     return WorkerStatus(**(known | changes))
 
@@ -146,6 +147,15 @@ def test_workers_that_died_and_other_versions_are_notes_only() -> None:
         "w2 on h consumes no more: it died or lost its connection; last heard of 20 s ago",
     ]
     assert findings[-1].text == "1 with room for 8 jobs, 3 running"
+    assert health(findings) is ExitCode.OK
+
+
+def test_workers_that_take_no_leases_are_told_of_their_limit() -> None:
+    workers = [worker(worker=f"w{n}", leases=n == 0) for n in range(6)]
+    findings = diagnose(facts(workers=workers))
+    (note,) = [finding for finding in findings if finding.verdict is Verdict.NOTE]
+    assert note.subject == "leases"
+    assert note.text.startswith("w1, w2, w3 and 2 more: no leases, so a job that runs longer than")
     assert health(findings) is ExitCode.OK
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from broker_queue import leasing, worker
 from broker_queue.amqp.channel import Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import JobId, State
+from broker_queue.local_broker.node import PrivateNode, installed_server
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from scheduler import loop
@@ -301,3 +302,85 @@ async def test_a_worker_of_two_types_hands_back_what_it_has_no_slot_for(
         for job in (first, second):
             assert (await queue.wait(job, timeout=PATIENCE)).result == "done"
     assert busy.runs == [first, second]
+
+
+async def test_a_dequeued_job_is_held_by_lease_as_well(
+    broker_url: str, namespace: str, database: Path, scheduler: RunningScheduler
+) -> None:
+    async with Proxy(broker_url) as proxy:
+        async with JobQueue(proxy.url, namespace=namespace, timeout=ANSWER_TIMEOUT) as client:
+            kept, returned = await client.enqueue("long"), await client.enqueue("long")
+            job = await client.dequeue("long", timeout=PATIENCE)
+            assert job.id == kept
+            first = await until_leased(database, kept)
+            second = await until_leased(database, kept, after=first)
+            proxy.cut()
+            await until_leased(database, kept, after=second)
+            await client.finish_job(job, 1)
+            assert (await client.job_status(kept)).result == 1
+            await client.dequeue("long", timeout=PATIENCE)
+            await until_leased(database, returned, after=await until_leased(database, returned))
+        async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as another:
+            job = await another.dequeue("long", timeout=PATIENCE)  # it was handed back, not lost
+            assert (job.id, job.attempt) == (returned, 1)
+
+
+PATIENCE_OF_BROKER = 3.0
+
+
+@pytest.fixture
+def impatient_broker(tmp_path: Path) -> Iterator[PrivateNode]:
+    """A node that takes back what is not acknowledged within seconds, and looks every second."""
+    if installed_server() is None:
+        pytest.skip("no server is installed")
+    timeout = {"consumer_timeout": str(round(PATIENCE_OF_BROKER * 1000))}
+    tick = {"channel_tick_interval": "500"}
+    with PrivateNode(tmp_path / "node", configuration=timeout, environment=tick) as node:
+        yield node
+
+
+@asynccontextmanager
+async def two_workers(url: str, namespace: str) -> AsyncIterator[tuple[Held, Held]]:
+    """Two workers of one slot each, of which the second takes what the first one loses."""
+    workers = Held(), Held()
+    async with (
+        running(workers[0].worker, url, namespace),
+        running(workers[1].worker, url, namespace),
+    ):
+        yield workers
+        for each in workers:
+            each.may_end.set()
+
+
+@pytest.mark.timeout(240)
+async def test_a_job_longer_than_the_patience_of_the_broker_runs_once(
+    impatient_broker: PrivateNode, namespace: str, tmp_path: Path
+) -> None:
+    """While one without a lease, begun later, is taken back and runs again."""
+    url, other = impatient_broker.url, f"{namespace}-without"
+    async with (
+        with_leases(url, namespace, tmp_path / "with.sqlite3"),
+        with_leases(url, other, tmp_path / "without.sqlite3", lease_after=3600),
+        JobQueue(url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        JobQueue(url, namespace=other, timeout=ANSWER_TIMEOUT) as other_queue,
+        two_workers(url, namespace) as leasing_workers,
+        two_workers(url, other) as other_workers,
+    ):
+        job = await queue.enqueue("long")
+
+        async def runs() -> bool:
+            return any(each.runs for each in leasing_workers)
+
+        await until(runs)
+        without = await other_queue.enqueue("long")
+
+        async def runs_twice() -> bool:
+            return all(each.runs == [without] for each in other_workers)
+
+        await until(runs_twice, 3 * PATIENCE)
+        assert [*leasing_workers[0].runs, *leasing_workers[1].runs] == [job]
+        for each in (*leasing_workers, *other_workers):
+            each.may_end.set()
+        for client, identity in ((queue, job), (other_queue, without)):
+            assert (await client.wait(identity, timeout=PATIENCE)).result == "done"
+    assert [*leasing_workers[0].runs, *leasing_workers[1].runs] == [job]

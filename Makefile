@@ -8,7 +8,7 @@ PYTEST_OPTIONS ?=
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat check fix clean
+.PHONY: help setup demo dev test test-quick repeat fuzz check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
 		echo "round $$round"; $(PYTEST) --quiet || exit 1; \
 	done
+
+fuzz: $(VENV)/.development ## 100,000 malformed messages into every queue (some minutes; FUZZ_SEED=…)
+	FUZZ_MESSAGES=$${FUZZ_MESSAGES:-100000} $(BIN)/pytest tests/fuzzing -p no:logging $(PYTEST_OPTIONS)
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from msgspec import UnsetType
@@ -45,6 +46,7 @@ class Execution:
         reporting: where reports go.
         max_result: bytes.
         lease_after: seconds after which it is held by lease instead of by its message.
+        leased: called before its message is acknowledged for that reason.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Execution:
         *,
         max_result: int,
         lease_after: float,
+        leased: Callable[[], Awaitable[None]],
     ) -> None:
         self._delivery = delivery
         self.token = message.token
@@ -66,6 +69,7 @@ class Execution:
         self._reporting = reporting
         self._max_result = max_result
         self._lease_after = lease_after
+        self._on_leased = leased
         self._is_leased = False
         self._stopped_because: str | None = None
         self._started_at: int | None = None
@@ -134,6 +138,8 @@ class Execution:
         self.stop("canceled" if verdict is Verdict.CANCELED else "it is another worker's by now")
 
     async def _hold_by_lease(self) -> None:
+        with suppress(Unavailable):  # then it is consumed anew
+            await self._on_leased()
         self._is_leased = True
         await asyncio.shield(self._acknowledge())
 

@@ -62,10 +62,13 @@ class Intake:
         if self._prefetch < self._free and (self._widening is None or self._widening.done()):
             self._widening = asyncio.create_task(self._widen())
 
-    async def pause(self) -> None:
-        """Consume no more until a slot is free."""
-        if self._prefetch:
-            await self._consume(0)
+    async def narrow(self) -> None:
+        """Take no more than there are slots free: nothing, until one is given back.
+
+        For a message that waits in vain, and for one that no longer counts where it was delivered.
+        """
+        if self._prefetch > self._free:
+            await self._consume(self._free)
 
     async def stop(self) -> None:
         """Consume no more; what is held stays so."""

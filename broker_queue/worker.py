@@ -347,7 +347,7 @@ class Worker:
         stopping.cancel()
         if not slot.done():
             slot.cancel()
-            await self._intake.pause()
+            await self._intake.narrow()
             is_stopping = self._stop_requested.is_set()
             reason = "the worker stops" if is_stopping else "no slot became free"
             await self._hand_back(delivery, job.token, reason)
@@ -386,6 +386,7 @@ class Worker:
             self._reporting,
             max_result=self._max_result,
             lease_after=self._lease_after,
+            leased=self._intake.narrow,
         )
         self._executions[job.token] = execution
         try:

@@ -72,7 +72,7 @@ class Loop:
         self._wake = inbox.arrived
         self._batch_size = settings.batch
         self._window = settings.window
-        self._lease = round(settings.lease * 1000)
+        self._lease = round(settings.takeover_after * 1000)
         self._limits = Limits(
             max_args_bytes=settings.max_args_bytes,
             max_result_bytes=settings.max_result_bytes,
@@ -272,8 +272,7 @@ class Loop:
     async def _settle(self, batch: Batch, parked: Sequence[Parked]) -> None:
         """Park what nobody can be told about, then acknowledge the batch."""
         try:
-            for delivery, reason in parked:
-                await self._outbox.park(delivery, reason)
+            await self._outbox.park(parked)
         except Unavailable as error:
             parked[0].delivery.channel.session.fail(f"a message could not be parked: {error}")
             return

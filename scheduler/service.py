@@ -63,7 +63,7 @@ class Service:
         async with AsyncExitStack() as closing:
             writer = Writer(database)
             closing.push_async_callback(writer.close)
-            lease = round(self._settings.lease * 1000)
+            lease = round(self._settings.takeover_after * 1000)
             if await leading.lead(writer, database, lease, self._stopped):
                 await self._serve(database, writer)
 

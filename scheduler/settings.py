@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     events: bool = Field(
         True, description="Publish every change of state to the events exchange (for watch)."
     )
-    lease: float = Field(
+    takeover_after: float = Field(
         15.0,
         ge=2.0,
         le=600.0,

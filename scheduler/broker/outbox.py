@@ -33,6 +33,9 @@ CONFIRM_PATIENCE = 600.0
 """Seconds for the confirm of a job. It may take long: a memory or disk alarm, a quorum queue without
 its majority. To publish it again meanwhile would only make copies, so it is waited for."""
 
+LOGGED_AT_ONCE = 5
+"""Parked messages of one batch that have log lines of their own."""
+
 PROMPTLY = 5.0
 """Seconds for what the loop itself publishes; the lease must be renewed in the meantime."""
 
@@ -163,13 +166,20 @@ class Outbox:
         except Unavailable as error:
             log.debug("an answer was lost: %s", error)
 
-    async def park(self, delivery: Delivery, reason: str) -> None:
-        """Put a message that cannot be answered where an operator finds it.
+    async def park(self, messages: Sequence[tuple[Delivery, str]]) -> None:
+        """Put messages that cannot be answered, with their reasons, where an operator finds them.
 
         Raises:
-            Unavailable: not confirmed; the message must not be acknowledged.
+            Unavailable: not all confirmed; none of the messages must be acknowledged.
         """
-        log.warning("parked a message of %s: %s", delivery.routing_key, reason)
+        for delivery, reason in messages[:LOGGED_AT_ONCE]:
+            log.warning("parked a message of %s: %s", delivery.routing_key, reason)
+        if len(messages) > LOGGED_AT_ONCE:
+            more = len(messages) - LOGGED_AT_ONCE
+            log.warning("parked %d more messages in the same moment", more)
+        await asyncio.gather(*(self._park(*message) for message in messages))
+
+    async def _park(self, delivery: Delivery, reason: str) -> None:
         await _publish_promptly(
             self._channel,
             Outgoing(

@@ -117,7 +117,7 @@ async def test_a_scheduler_that_was_paused_goes_on_as_standby_and_takes_over_aga
     broker_url: str, namespace: str, database: Path
 ) -> None:
     first, second = (
-        SchedulerProcess(url=broker_url, namespace=namespace, database=database, lease=2)
+        SchedulerProcess(url=broker_url, namespace=namespace, database=database, takeover_after=2)
         for _ in range(2)
     )
     await first.start()

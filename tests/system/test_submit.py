@@ -318,7 +318,9 @@ async def test_a_refused_submit_in_parts_can_be_corrected_and_sent_again(
 async def test_parts_that_never_become_complete_are_forgotten_after_an_hour(
     broker_url: str, namespace: str, database: Path
 ) -> None:
-    scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database, lease=2)
+    scheduler = RunningScheduler(
+        url=broker_url, namespace=namespace, database=database, takeover_after=2
+    )
     old, recent = ({"id": str(uuid4())} for _ in range(2))
     async with scheduler, RawClient(broker_url, namespace) as raw:
         for graph in (old, recent):

@@ -29,6 +29,9 @@ from broker_queue.protocol.reports import ReportAnswer
 
 T = TypeVar("T", bound=Message)
 
+UNROUTABLE_PAUSE = 0.5
+"""Seconds before a request is sent again that a broker without its data could not route."""
+
 PAUSE = 0.1
 """Seconds before a request whose connection was lost is sent again."""
 
@@ -129,6 +132,8 @@ class Requests:
         self._connection = Connection(url, name=name, setup=self._set_up)
         self._line: _Line | None = None
         self._is_open = False
+        self._was_answered = False
+        """There is a scheduler: if the broker forgets it, its data are lost, and it comes back."""
 
     @property
     def is_open(self) -> bool:
@@ -246,9 +251,13 @@ class Requests:
                 raise
             try:
                 found = await line.exchange(message, _or_none(_remaining(deadline)))
+                self._was_answered = True
                 return Answer(found.type or "", found.body, was_repeated)
             except Unroutable:
-                raise self.no_scheduler(sent=was_repeated) from None
+                if not (self._was_answered and repeat and _remaining(deadline)):
+                    raise self.no_scheduler(sent=was_repeated) from None
+                await asyncio.sleep(min(UNROUTABLE_PAUSE, _remaining(deadline)))
+                continue
             except TimeoutError:
                 raise Unavailable(self._nobody_answered(message, timeout or 0)) from None
             except _Lost as lost:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from broker_queue.errors import Unavailable
 from scheduler import clock, work
@@ -17,9 +18,11 @@ from scheduler.acting import Acting
 from scheduler.answering import Answering
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.broker.outbox import Outbox
+from scheduler.broker.topology import Topology
 from scheduler.incoming import Parked, Sorted, Terms, error_body, reply_address, sort
 from scheduler.operations.timers import Leases
 from scheduler.publishing import Publishing, Settled
+from scheduler.reconciling import Reconciling
 from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader
@@ -61,6 +64,8 @@ class Loop:
         publishing: Publishing,
         answering: Answering,
         acting: Acting,
+        topology: Topology,
+        reconciling: Reconciling,
     ) -> None:
         self._writer = writer
         self._tokens = tokens
@@ -69,6 +74,8 @@ class Loop:
         self._publishing = publishing
         self._answering = answering
         self._acting = acting
+        self._topology = topology
+        self._reconciling = reconciling
         self._wake = inbox.arrived
         self._batch_size = settings.batch
         self._window = settings.window
@@ -81,6 +88,7 @@ class Loop:
         )
         self._terms = Terms(settings.max_result_bytes, round(settings.lease_duration * 1000))
         self._max_losses = settings.delivery_limit
+        self._patience = round(settings.lost_after * 1000)
         self._hears_since = clock.now()
         self._next_due: int | None = 0
         self._next_renewal = 0
@@ -198,14 +206,17 @@ class Loop:
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
         found = sort(batch, self._tokens, self._terms, self._answering.has)
+        remade, lost = self._topology.take_made(), self._reconciling.take()  # before what follows
         settled = self._publishing.take(clock.now())
-        todo = self._work(found, settled)
+        todo = replace(self._work(found, settled), remade=remade, lost=lost)
         done = Done()
         self._more = False
         if todo:
             try:
                 done = await self._transact(todo)
             except BaseException:
+                self._topology.put_back(remade)
+                self._reconciling.put_back(lost)
                 self._publishing.put_back(settled)
                 self._more = True
                 raise
@@ -230,7 +241,7 @@ class Loop:
             fill=self._unfilled,
             room=self._publishing.room,
             run_timers=self._next_due is not None and now >= self._next_due,
-            leases=Leases(self._hears_at(now), self._max_losses),
+            leases=Leases(self._hears_at(now), self._max_losses, self._patience),
             settle=self._more,
             renew_lease_until=now + self._lease if renew else None,
         )

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from broker_queue.amqp.connection import Connection, Session
+from broker_queue.amqp.ending import end
 from broker_queue.protocol.names import Names
 from scheduler import leading
 from scheduler.acting import Acting
@@ -21,8 +22,9 @@ from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
 from scheduler.loop import Loop
 from scheduler.publishing import Publishing
+from scheduler.reconciling import Reconciling
 from scheduler.settings import Settings
-from scheduler.store import secret
+from scheduler.store import dispatch, secret
 from scheduler.store.database import Database
 from scheduler.store.writer import Reader, Writer
 from scheduler.tokens import Tokens
@@ -71,7 +73,7 @@ class Service:
         settings, names = self._settings, Names(self._settings.namespace)
         tokens = Tokens(await writer.transaction(partial(secret.get, make=secrets.token_bytes)))
         wake = asyncio.Event()
-        topology = Topology(names, settings.queue_type, settings.delivery_limit)
+        topology = Topology(names, settings.queue_type, settings.delivery_limit, wake.set)
         inbox = Inbox(names, wake)
         async with AsyncExitStack() as closing:
             reader = Reader(database, READS_AT_ONCE)
@@ -84,7 +86,20 @@ class Service:
             answering = Answering(settings, names, reader, outbox, topology, tokens)
             answering.epoch = writer.epoch or 0
             acting = Acting(outbox, tokens, answering.waiters, publishing, events=settings.events)
-            loop = Loop(settings, writer, tokens, inbox, outbox, publishing, answering, acting)
+            lost_after = round(settings.lost_after * 1000)
+            reconciling = Reconciling(outbox, topology, reader, names, lost_after, wake.set)
+            loop = Loop(
+                settings,
+                writer,
+                tokens,
+                inbox,
+                outbox,
+                publishing,
+                answering,
+                acting,
+                topology,
+                reconciling,
+            )
 
             async def consume(session: Session) -> None:
                 publishing_session = await outbox.session()  # which declares the queues
@@ -95,6 +110,8 @@ class Service:
                         "has seen it go; if it has another database, give it another namespace",
                         names.requests,
                     )
+                filled = await reader.read(dispatch.queues_with_held)
+                await outbox.declare({(queue.type, queue.channel) for queue in filled})
                 await inbox.consume(session)
                 loop.listen_anew()
                 log.info(
@@ -110,6 +127,8 @@ class Service:
             await outbox.start()
             await loop.begin()
             await consuming.start()
+            looking = asyncio.create_task(reconciling.run(), name="reconciling")
+            closing.push_async_callback(end, looking)
             self._loop = loop
             if self._stopped.is_set():
                 loop.stop()

@@ -89,6 +89,14 @@ class Settings(BaseSettings):
         description="Seconds of silence after which a worker with a lease counts as lost, and the "
         "job is handed to another.",
     )
+    lost_after: float = Field(
+        3600.0,
+        ge=1.0,
+        le=604_800.0,
+        description="Seconds without a report after which a job that was handed out, whose queue "
+        "is empty and which nobody holds by lease, is handed out anew; more than the broker's "
+        "consumer_timeout.",
+    )
     hello_interval: float = Field(
         30.0, ge=1.0, le=3600.0, description="Seconds between the greetings of a worker."
     )

@@ -10,14 +10,14 @@ from broker_queue.errors import RequestError
 from broker_queue.protocol.messages import Message
 from scheduler.clock import chance
 from scheduler.incoming import Request, error_body
-from scheduler.operations import cancel, handout, reports, retry, settle, submit, timers
+from scheduler.operations import cancel, handout, recover, reports, retry, settle, submit, timers
 from scheduler.operations.reports import Incoming
 from scheduler.operations.timers import ALL_ARE_HEARD, Leases
 from scheduler.operations.transaction import Effects, Transaction
 from scheduler.rules.submission import Limits
 from scheduler.store import dispatch, leader
 from scheduler.store.database import Connection
-from scheduler.store.dispatch import NO_ROOM, Room
+from scheduler.store.dispatch import NO_ROOM, HeldJob, Room
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +35,10 @@ class Work:
     """Queues whose windows earlier transactions left unfilled."""
     run_timers: bool = False
     leases: Leases = ALL_ARE_HEARD
+    remade: Collection[tuple[str, str]] = ()
+    """Type and channel of queues that were gone, and were made again."""
+    lost: Collection[HeldJob] = ()
+    """Jobs whose messages are gone."""
     settle: bool = False
     room: Room = NO_ROOM
     """What may be handed out: publishing more than the broker takes would only fill memory."""
@@ -51,6 +55,8 @@ class Work:
             or (self.fill and self.room.jobs)
             or self.run_timers
             or self.settle
+            or self.remade
+            or self.lost
             or self.renew_lease_until
         )
 
@@ -82,9 +88,13 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     if work.renew_lease_until is not None:
         leader.renew(connection, work.renew_lease_until)
         timers.forget_old_parts(transaction)
+    if work.remade:  # before what was published since counts as published
+        recover.refill(transaction, work.remade, work.leases.patience)
     dispatch.mark_published(connection, work.published)
     if work.reports or work.failed:
         reports.fold(transaction, [*work.reports, *work.failed])
+    if work.lost:
+        recover.lose(transaction, work.lost, work.leases)
     for request in work.requests:
         _answer(transaction, request, done)
     if work.run_timers:

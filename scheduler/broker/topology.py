@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from aio_pika import ExchangeType
-from aio_pika.exceptions import ChannelClosed, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from broker_queue.amqp.channel import Channel
 from broker_queue.amqp.connection import Session
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 MAX_CLASSIC_PRIORITY = 9
 CONTROL_DELIVERY_LIMIT = 1_000_000
 """Requests and reports are never given up on: what is wrong with one is parked with its reason."""
+
+
+NO_SUCH_QUEUE = "no queue"
+"""RabbitMQ says 404 also of a queue whose node is down; this is in the text when it is not there."""
 
 
 class QueueDepth(NamedTuple):
@@ -41,15 +45,29 @@ class Topology:
         names: of the namespace.
         queue_type: ``quorum`` or ``classic``, of the job queues.
         delivery_limit: for quorum job queues.
+        on_made: called when a job queue was not there and has been made.
     """
 
-    def __init__(self, names: Names, queue_type: str, delivery_limit: int) -> None:
+    def __init__(
+        self, names: Names, queue_type: str, delivery_limit: int, on_made: Callable[[], None]
+    ) -> None:
         self._names = names
         self._queue_type = queue_type
         self._delivery_limit = delivery_limit
+        self._on_made = on_made
         self._declared: set[tuple[str, str]] = set()
+        self._made: set[tuple[str, str]] = set()
         self._foreign: set[str] = set()
         """Queues that somebody else declared in another way; the log has said so."""
+
+    def take_made(self) -> set[tuple[str, str]]:
+        """Return the job queues that were made since this was last asked: what they held is gone."""
+        made, self._made = self._made, set()
+        return made
+
+    def put_back(self, made: Iterable[tuple[str, str]]) -> None:
+        """Keep what could not be noted."""
+        self._made.update(made)
 
     async def declare(self, channel: Channel) -> None:
         """Declare the exchanges, and the queues that the scheduler itself reads.
@@ -106,6 +124,7 @@ class Topology:
         if not wanted:
             return set()
         refused: set[tuple[str, str]] = set()
+        missing = await self._missing(session, wanted)
         async with as_unavailable("job queues could not be declared"):
             channel = await session.open_channel(essential=False)
             try:
@@ -117,7 +136,30 @@ class Topology:
             finally:
                 await channel.close()
         self._declared.update(set(wanted) - refused)
+        if missing - refused:
+            self._made |= missing - refused
+            self._on_made()
         return refused
+
+    async def _missing(
+        self, session: Session, queues: Sequence[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Return those of these queues that are not there.
+
+        Raises:
+            Unavailable: the broker did not answer.
+        """
+        names = [self._names.job_queue(*queue) for queue in queues]
+        async with as_unavailable("the broker does not say which job queues there are"):
+            channel = await session.open_channel(essential=False)
+            try:
+                await asyncio.gather(*(_look(channel, name) for name in names))
+            except ChannelClosed:  # by the first that is not there
+                found = [await self.depth(session, name) for name in names]
+                return {q for q, depth in zip(queues, found, strict=True) if depth is None}
+            finally:
+                await channel.close()
+        return set()
 
     async def depth(self, session: Session, queue: str) -> QueueDepth | None:
         """Return what the broker says of a queue, or None if there is no such queue.
@@ -131,8 +173,10 @@ class Topology:
                 found = await channel.declaring.declare_queue(
                     queue, passive=True, timeout=CALL_TIMEOUT
                 )
-            except ChannelClosed:
-                return None
+            except ChannelNotFoundEntity as error:
+                if NO_SUCH_QUEUE in describe(error):
+                    return None
+                raise
             finally:
                 await channel.close()
         counts = found.declaration_result
@@ -196,3 +240,8 @@ class Topology:
         )
         key = routing_key(job_type, job_channel)
         await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)
+
+
+async def _look(channel: Channel, queue: str) -> None:
+    """Ask for a queue without making it; the channel is closed if it is not there."""
+    await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)

@@ -22,6 +22,8 @@ class Leases(NamedTuple):
     """Nobody is lost before this time (ms): until then, what workers say may not have come here."""
     max_losses: int = 1
     """Lost workers after which a job fails."""
+    patience: int = 0
+    """Milliseconds in which somebody must be heard of a job that nothing else watches."""
 
 
 ALL_ARE_HEARD = Leases()
@@ -62,7 +64,9 @@ def _lapse(transaction: Transaction, facts: JobFacts, leases: Leases) -> None:
         f"the last one was {facts.worker or 'a worker without a name'}",
     )
     is_last = times >= leases.max_losses
-    transaction.apply(facts.key, Lapse(leases.max_losses), error=error if is_last else None)
+    transaction.apply(
+        facts.key, Lapse(facts.handover, leases.max_losses), error=error if is_last else None
+    )
 
 
 def _timeout_error(timeout: int | None) -> Error:

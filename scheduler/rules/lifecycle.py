@@ -140,8 +140,9 @@ class TimeOut(msgspec.Struct, frozen=True):
 
 
 class Lapse(msgspec.Struct, frozen=True):
-    """Its worker held it by lease and fell silent; after `max_losses` such workers it fails."""
+    """Nobody is heard of it: its worker or its message is lost; after `max_losses` times it fails."""
 
+    handover: int
     max_losses: int
 
 
@@ -170,7 +171,8 @@ Event: TypeAlias = (
     | Die
     | Cancel
 )
-Report: TypeAlias = Start | Lease | Succeed | Fail | HandBack | Die
+Report: TypeAlias = Start | Lease | Succeed | Fail | HandBack | Lapse | Die
+"""What concerns one hand-over, and nothing else than the current one."""
 
 
 _W, _S, _Q, _R = State.WAITING, State.SCHEDULED, State.QUEUED, State.RUNNING
@@ -190,6 +192,7 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, ...]] = {
     (_Q, Succeed): (State.FINISHED,),
     (_Q, Fail): _RETRY,
     (_Q, HandBack): (State.QUEUED,),
+    (_Q, Lapse): (State.QUEUED, State.FAILED),
     (_Q, Hold): (State.WAITING,),
     (_Q, Block): (State.SKIPPED,),
     (_Q, Die): (State.FAILED,),
@@ -250,11 +253,8 @@ def decide(  # noqa: C901  # one branch for each event
             return _try_again(job, None, now, chance)
         case HandBack():
             return _queue(job, now, counts=False)
-        case Lapse(max_losses):
-            lost = msgspec.structs.replace(job, losses=job.losses + 1)
-            if lost.losses >= max_losses:
-                return _end(lost, State.FAILED, now)
-            return _queue(lost, now, counts=False)
+        case Lapse(_, max_losses):
+            return _lapse(job, max_losses, now)
         case Die():
             return _end(job, State.FAILED, now)
         case Cancel():
@@ -354,6 +354,16 @@ def _lease(job: JobFacts, duration: int, worker: str | None, now: int) -> JobFac
         leased_until=until,
         due_at=until if limit is None else min(until, limit),
     )
+
+
+def _lapse(job: JobFacts, max_losses: int, now: int) -> JobFacts | Verdict:
+    in_line = job.state is State.QUEUED and job.dispatch is Dispatch.NONE
+    if in_line or (job.leased_until is not None and job.leased_until > now):
+        return Verdict.STALE
+    lost = msgspec.structs.replace(job, losses=job.losses + 1)
+    if lost.losses >= max_losses:
+        return _end(lost, State.FAILED, now)
+    return _queue(lost, now, counts=False)
 
 
 def _try_again(job: JobFacts, delay: int | None, now: int, chance: float) -> JobFacts:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from broker_queue.job import State
 from scheduler.rules.lifecycle import Dispatch
 from scheduler.store.database import execute_many, is_one_of, key_list
-from scheduler.store.jobs import change_handed_out
+from scheduler.store.jobs import NO_LIMIT, change_handed_out
 from scheduler.store.tables import (
+    HELD,
     IN_LINE,
     LYING,
     PUBLISHING,
@@ -47,6 +49,21 @@ class Handout(NamedTuple):
     reference_count: int
     traceparent: str | None
     args: bytes
+
+
+class QueueRow(NamedTuple):
+    """A job queue."""
+
+    key: int
+    type: str
+    channel: str
+
+
+class HeldJob(NamedTuple):
+    """A job in one hand-over."""
+
+    key: int
+    handover: int
 
 
 class ReferenceRow(NamedTuple):
@@ -121,6 +138,33 @@ _REFERENCES = (
     select(reference.c.place, reference.c.parent_key, reference.c.pointer)
     .where(reference.c.child_key == bindparam("child"))
     .order_by(reference.c.parent_key)
+)
+_WITH_HELD = (
+    select(queue.c.key, queue.c.type, queue.c.channel)
+    .where(select(job.c.key).where(job.c.queue_key == queue.c.key, HELD).exists())
+    .order_by(queue.c.key)
+)
+_HELD = (
+    select(job.c.key, job.c.handover)
+    .where(
+        job.c.queue_key == bindparam("of"),
+        HELD,
+        job.c.state != State.CANCELED.value,
+        job.c.leased_until.is_(None),
+    )
+    .limit(bindparam("limit"))
+)
+_OF_QUEUE = (job.c.queue_key == bindparam("of"), HELD)
+_UNPUBLISH = (
+    update(job)
+    .where(*_OF_QUEUE, job.c.state == State.QUEUED.value)
+    .values(dispatch=int(Dispatch.PUBLISHING))
+    .returning(job.c.key)
+)
+_DROP_CANCELED = (
+    update(job)
+    .where(*_OF_QUEUE, job.c.state == State.CANCELED.value)
+    .values(dispatch=int(Dispatch.NONE))
 )
 _RESULT_SIZES = (
     select(outcome.c.job_key, func.length(outcome.c.result))
@@ -215,6 +259,33 @@ def still_publishing(
 def all_queues(connection: Connection) -> list[int]:
     """Return the keys of all queues; at start, every window is filled."""
     return list(connection.execute(select(queue.c.key)).scalars())
+
+
+def queues_with_held(connection: Connection) -> list[QueueRow]:
+    """Return the queues of which the broker or a worker has jobs."""
+    return [QueueRow._make(row) for row in connection.execute(_WITH_HELD)]
+
+
+def queue_keys(connection: Connection, names: Collection[tuple[str, str]]) -> list[int]:
+    """Return the keys of the queues with these types and channels, as far as they are known."""
+    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
+    return [key for key, job_type, channel in rows if (job_type, channel) in names]
+
+
+def held(connection: Connection, queue_key: int, limit: int = NO_LIMIT) -> list[HeldJob]:
+    """Return jobs of a queue that the broker or a worker has, except those held by lease."""
+    rows = connection.execute(_HELD, {"of": queue_key, "limit": limit})
+    return [HeldJob._make(row) for row in rows]
+
+
+def unpublish(connection: Connection, queue_key: int) -> list[int]:
+    """Put what a queue held into the outbox, since the queue is gone; return the keys.
+
+    The messages of canceled jobs are gone as well.
+    """
+    canceled = connection.execute(_DROP_CANCELED, {"of": queue_key}).rowcount
+    change_handed_out(connection, {queue_key: -canceled})
+    return list(connection.execute(_UNPUBLISH, {"of": queue_key}).scalars())
 
 
 def load_handouts(connection: Connection, keys: Collection[int]) -> list[Handout]:

@@ -45,6 +45,7 @@ def _one_of(column: str, values: Iterable[str]) -> str:
 # Indexes and queries share these very terms: SQLite uses a partial index only where it finds them.
 IN_LINE = text(f"state = '{State.QUEUED}' AND dispatch = {int(Dispatch.NONE)}")
 PUBLISHING = text(f"dispatch = {int(Dispatch.PUBLISHING)}")
+HELD = text(f"(dispatch = {int(Dispatch.PUBLISHED)} OR state = '{State.RUNNING}')")
 LYING = text(f"state = '{State.CANCELED}' AND dispatch != {int(Dispatch.NONE)}")
 _DUE = text("due_at IS NOT NULL")
 _IN_GRAPH = text("graph_key IS NOT NULL")
@@ -164,6 +165,12 @@ Index(
     job.c.queue_key,
     sqlite_where=LYING,
     postgresql_where=LYING,
+)
+Index(
+    "ix_job_held",
+    job.c.queue_key,
+    sqlite_where=HELD,
+    postgresql_where=HELD,
 )
 Index(
     "ix_job_due",

@@ -135,6 +135,7 @@ KINDS = (
     *["failed, with delay"] * 3,
     *["started"] * 6,
     *["lease"] * 4,
+    *["lost"] * 2,
     *["released"] * 2,
     *["stale"] * 2,
     *["grown"] * 3,
@@ -144,7 +145,7 @@ KINDS = (
 )  # fmt: skip
 
 REPORTS = (
-    "finished", "failed", "failed, with delay", "started", "lease", "released", "stale", "grown",
+    "finished", "failed", "failed, with delay", "started", "lease", "lost", "released", "stale", "grown",
     "final failure", "dead", "progress",
 )  # fmt: skip
 

@@ -41,6 +41,8 @@ def event_of(report: Report) -> lifecycle.Report | None:
             return lifecycle.Start(number, report.worker)
         case "lease":
             return lifecycle.Lease(number, LEASE, report.worker)
+        case "lost":
+            return lifecycle.Lapse(number, MAX_LOSSES)
         case "finished":
             return lifecycle.Succeed(number)
         case "failed":
@@ -86,7 +88,7 @@ class PureEngine:
             return lifecycle.Due()
         if facts.time_limit is not None and facts.time_limit <= self.now:
             return lifecycle.TimeOut()
-        return lifecycle.Lapse(MAX_LOSSES)
+        return lifecycle.Lapse(facts.handover, MAX_LOSSES)
 
     def seen(self) -> list[Seen]:
         return [
@@ -105,7 +107,7 @@ class PureEngine:
         facts, event = self.jobs[report.job], event_of(report)
         probe = lifecycle.decide(facts, event or lifecycle.HandBack(report.handover), self.now)
         if isinstance(probe, Verdict):
-            holds = isinstance(event, lifecycle.Start | lifecycle.Lease)
+            holds = isinstance(event, lifecycle.Start | lifecycle.Lease | lifecycle.Lapse)
             ends = isinstance(event, lifecycle.Report) and not holds
             if ends and facts.handover == report.handover:
                 self.jobs[report.job] = msgspec.structs.replace(facts, dispatch=Dispatch.NONE)

@@ -110,7 +110,17 @@ class Reference:
             return "canceled"
         if report.handover != it.handover or it.state not in (State.QUEUED, State.RUNNING):
             return "stale"
-        if report.kind in ("started", "lease"):
+        if report.kind == "lost" and (it.lease or 0) > self.now:
+            return "stale"
+        self._take(it, report)
+        self._settle()
+        return "accepted"
+
+    def _take(self, it: RefJob, report: Report) -> None:
+        """Do what a report of the current hand-over says."""
+        if report.kind == "lost":
+            self._lose(it)
+        elif report.kind in ("started", "lease"):
             self._hear(it, report)
         elif report.kind == "released":
             self._leave(it, State.QUEUED)
@@ -123,8 +133,6 @@ class Reference:
             self._fail(it, report.delay)
         elif report.kind in ("final failure", "dead"):
             self._leave(it, State.FAILED)
-        self._settle()
-        return "accepted"
 
     def _request(self, request: Request) -> object:
         match request:

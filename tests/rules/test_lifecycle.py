@@ -27,7 +27,7 @@ EVENTS: dict[type, Any] = {
     lifecycle.Fail: lifecycle.Fail(1),
     lifecycle.HandBack: lifecycle.HandBack(1),
     lifecycle.TimeOut: lifecycle.TimeOut(),
-    lifecycle.Lapse: lifecycle.Lapse(2),
+    lifecycle.Lapse: lifecycle.Lapse(1, 2),
     lifecycle.Die: lifecycle.Die(1),
     lifecycle.Cancel: lifecycle.Cancel(),
 }
@@ -57,7 +57,9 @@ def test_every_event_has_an_example() -> None:
 def test_a_pair_in_the_table_leads_where_it_says_and_any_other_is_refused(
     state: State, kind: type[Event]
 ) -> None:
-    after = decide(job(state), EVENTS[kind], NOW)
+    is_out = state is State.QUEUED and kind is lifecycle.Lapse  # what is in line cannot be lost
+    facts = {"dispatch": Dispatch.PUBLISHED} if is_out else {}
+    after = decide(job(state, **facts), EVENTS[kind], NOW)
     if (state, kind) in TRANSITIONS:
         assert isinstance(after, JobFacts)
         assert after.state in TRANSITIONS[state, kind]
@@ -196,3 +198,23 @@ def test_back_off_grows_to_its_maximum_and_jitter_only_shortens_it() -> None:
     assert delay_before_retry(Backoff(factor=100.0), 10_000, 0.0) == 3_600_000
     assert delay_before_retry(Backoff(initial=0, factor=100.0), 10_000, 0.0) == 0
     assert delay_before_retry(None, 1, 0.0) == 1_000
+
+
+def test_what_is_in_line_or_held_by_a_lease_that_runs_is_not_lost() -> None:
+    lapse = lifecycle.Lapse(1, 2)
+    assert decide(job(State.QUEUED), lapse, NOW) is Verdict.STALE
+    assert decide(job(State.RUNNING, leased_until=NOW + 1), lapse, NOW) is Verdict.STALE
+    lost = decide(job(State.RUNNING, leased_until=NOW, worker="w"), lapse, NOW)
+    assert isinstance(lost, JobFacts)
+    assert (lost.state, lost.attempt, lost.handover, lost.losses) == (State.QUEUED, 1, 2, 1)
+    assert (lost.leased_until, lost.due_at, lost.worker) == (None, None, None)
+
+
+def test_a_lease_ends_with_the_time_limit_at_the_latest() -> None:
+    started = decide(job(State.QUEUED, timeout=1_000), lifecycle.Start(1, "w"), NOW)
+    assert isinstance(started, JobFacts)
+    for duration, due in ((60_000, NOW + 1_000 + lifecycle.TIMEOUT_GRACE), (100, NOW + 100)):
+        leased = decide(started, lifecycle.Lease(1, duration), NOW)
+        assert isinstance(leased, JobFacts)
+        assert (leased.leased_until, leased.due_at) == (NOW + duration, due)
+        assert leased.worker == "w"

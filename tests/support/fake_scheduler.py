@@ -55,7 +55,7 @@ class FakeScheduler:
 
     async def _set_up(self, session: Session) -> None:
         self._channel = await session.open_channel()
-        await Topology(self._names, "quorum", 20).declare(self._channel)
+        await Topology(self._names, "quorum", 20, lambda: None).declare(self._channel)
         for queue, waiting in (
             (self._names.requests, self.requests),
             (self._names.reports, self.reports),

@@ -149,6 +149,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("graph_key IS NOT NULL"),
         )
         batch_op.create_index(
+            "ix_job_held",
+            ["queue_key"],
+            unique=False,
+            sqlite_where=sa.text("(dispatch = 2 OR state = 'running')"),
+            postgresql_where=sa.text("(dispatch = 2 OR state = 'running')"),
+        )
+        batch_op.create_index(
             "ix_job_in_line",
             ["queue_key", sa.literal_column("priority DESC"), "key"],
             unique=False,
@@ -273,6 +280,11 @@ def downgrade() -> None:
             "ix_job_in_line",
             sqlite_where=sa.text("state = 'queued' AND dispatch = 0"),
             postgresql_where=sa.text("state = 'queued' AND dispatch = 0"),
+        )
+        batch_op.drop_index(
+            "ix_job_held",
+            sqlite_where=sa.text("(dispatch = 2 OR state = 'running')"),
+            postgresql_where=sa.text("(dispatch = 2 OR state = 'running')"),
         )
         batch_op.drop_index(
             "ix_job_graph",

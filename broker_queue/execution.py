@@ -13,6 +13,7 @@ from msgspec import UnsetType
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.handler import Handler
 from broker_queue.job_message import DequeuedJob
 from broker_queue.protocol.codec import decode
@@ -72,6 +73,7 @@ class Execution:
 
     async def run(self) -> None:
         """Run the job, report, and acknowledge once the report is confirmed."""
+        failpoint(Point.BEFORE_RUN)
         loop = asyncio.get_running_loop()
         self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
@@ -91,6 +93,7 @@ class Execution:
         await report.confirmed
         with suppress(Unavailable):  # it comes again, and is known to be done
             await self.delivery.acknowledge()
+            failpoint(Point.AFTER_JOB_ACK)
 
     def stop(self, reason: str) -> None:
         """Stop the attempt: cancel a coroutine, tell a plain function; it is handed back."""

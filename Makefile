@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?=
+FAULTS_OPTIONS ?=
 # Two processes, each with a broker of its own unless BROKER_QUEUE_URL names one.
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat check fix clean
+.PHONY: help setup demo dev test test-quick repeat faults check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \
 		echo "round $$round"; $(PYTEST) --quiet || exit 1; \
 	done
+
+faults: $(VENV)/.development ## kill scheduler, workers and broker 1,000 times, then check every promise (half an hour)
+	$(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from broker_queue.graph import Graph
-from broker_queue.job import Condition, FailureCode, JobId, State
+from broker_queue.job import Condition, FailureCode, GraphId, JobId, State
 from broker_queue.protocol.messages import Dependency
 from scheduler.rules.edges import SATISFIED_BY
 from tests.faults.client import Record
@@ -39,9 +39,10 @@ class Evidence:
     ends: dict[JobId, list[Line]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.starts, self.ends = defaultdict(list), defaultdict(list)
+        self.starts, self.ends = {}, {}
         for line in self.lines:
-            (self.starts if line.event == "start" else self.ends)[line.job].append(line)
+            found = self.starts if line.event == "start" else self.ends
+            found.setdefault(line.job, []).append(line)
 
     def accepted(self, job: StoredJob) -> Line | None:
         """Return the end of the run whose result is the job's."""
@@ -94,14 +95,19 @@ def lost(evidence: Evidence) -> Iterator[str]:
 
 
 def cancel_was_lost(evidence: Evidence) -> Iterator[str]:
-    """A job whose cancel was confirmed has ended; one that is canceled was asked to be."""
-    for job, confirmed in _canceled(evidence, confirmed=True).items():
-        if not evidence.jobs[job].state.is_final:
-            yield f"job {job}, cancel confirmed at {confirmed}, is {evidence.jobs[job].state}"
-    sent = _canceled(evidence, confirmed=False)
-    for stored in evidence.jobs.values():
-        if stored.state is State.CANCELED and stored.id not in sent:
-            yield f"job {stored.id} is canceled, and nobody asked for it"
+    """A job has ended when its cancel is confirmed; one that is canceled was asked to be."""
+    reach = _Reach(evidence)
+    for cancel in evidence.record.canceled:
+        for job_id in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
+            job = evidence.jobs[job_id]
+            if job.graph == cancel.graph and (job.finished_at or cancel.wall + 1) > cancel.wall:
+                yield f"job {job_id} had not ended when its cancel was confirmed; it is {job.state}"
+    asked: set[JobId] = set()
+    for graph, plan in evidence.record.cancels_sent:
+        asked |= reach.of(graph, plan.job, dependents=plan.dependents)
+    for job in evidence.jobs.values():
+        if job.state is State.CANCELED and job.id not in asked:
+            yield f"job {job.id} is canceled, and nobody asked for it"
 
 
 def wrong_result(evidence: Evidence) -> Iterator[str]:
@@ -189,7 +195,7 @@ def left_open(evidence: Evidence) -> Iterator[str]:
         if not job.state.is_final:
             yield (
                 f"job {job.id} is {job.state} for ever (attempt {job.attempt}, hand-over "
-                f"{job.handover}, dispatch {job.dispatch}, runs {len(evidence.starts[job.id])})"
+                f"{job.handover}, dispatch {job.dispatch}, runs {len(evidence.starts.get(job.id, ()))})"
             )
         elif job.dispatch:
             yield f"job {job.id} is {job.state}, and its place in the window was never freed"
@@ -210,7 +216,12 @@ CHECKS: dict[str, Check] = {
 def late_starts(evidence: Evidence) -> list[LateStart]:
     """Return the canceled jobs that had not started when their cancel was confirmed, and then did."""
     found = []
-    for job, confirmed in _canceled(evidence, confirmed=True).items():
+    reach = _Reach(evidence)
+    last: dict[JobId, int] = {}
+    for cancel in evidence.record.canceled:
+        for job in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
+            last[job] = max(cancel.at, last.get(job, 0))
+    for job, confirmed in last.items():
         starts = evidence.starts.get(job)
         if starts and evidence.jobs[job].state is State.CANCELED and starts[0].at > confirmed:
             found.append(LateStart(job, (starts[0].at - confirmed) / 1e6))
@@ -260,33 +271,25 @@ def _wanted(graph: Graph) -> dict[JobId, dict[JobId, Condition]]:
     return found
 
 
-def _canceled(evidence: Evidence, *, confirmed: bool) -> dict[JobId, int]:
-    """Return the jobs that cancels were to reach → when the last of these was confirmed."""
-    record = evidence.record
-    wanted: list[tuple[str, JobId | None, bool, int]] = (
-        [(each.graph, each.job, each.dependents, each.at) for each in record.canceled]
-        if confirmed
-        else [(graph, plan.job, plan.dependents, 0) for graph, plan in record.cancels_sent]
-    )
-    children: dict[JobId, list[JobId]] = defaultdict(list)
-    graphs: dict[str, list[JobId]] = defaultdict(list)
-    for job in evidence.jobs.values():
-        graphs[job.graph or ""].append(job.id)
-        for parent in job.edges:
-            children[parent].append(job.id)
-    found: dict[JobId, int] = {}
-    for graph, named, dependents, at in wanted:
-        reached = graphs[graph] if named is None else [named]
-        for job_id in _closure(reached, children) if dependents else reached:
-            found[job_id] = max(at, found.get(job_id, at))
-    return found
+class _Reach:
+    """Which jobs a cancel may have reached."""
 
+    def __init__(self, evidence: Evidence) -> None:
+        self._children: dict[JobId, list[JobId]] = defaultdict(list)
+        self._graphs: dict[GraphId | None, set[JobId]] = defaultdict(set)
+        for job in evidence.jobs.values():
+            self._graphs[job.graph].add(job.id)
+            for parent in job.edges:
+                self._children[parent].append(job.id)
 
-def _closure(jobs: Iterable[JobId], children: dict[JobId, list[JobId]]) -> set[JobId]:
-    found = set(jobs)
-    border = list(found)
-    while border:
-        following = {child for job in border for child in children.get(job, ())} - found
-        found |= following
-        border = list(following)
-    return found
+    def of(self, graph: GraphId, job: JobId | None, *, dependents: bool) -> set[JobId]:
+        """Return the jobs that a cancel names: a whole graph, or one job, or its dependents too."""
+        if job is None:
+            return self._graphs[graph]
+        found = {job}
+        border = list(found) if dependents else []
+        while border:
+            following = {child for each in border for child in self._children.get(each, ())}
+            border = list(following - found)
+            found |= following
+        return found

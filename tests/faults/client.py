@@ -33,12 +33,14 @@ class Canceled:
         job: the one that was named; None: the whole graph.
         dependents: together with what depends on it.
         at: when the confirmation was there, in nanoseconds of the monotonic clock.
+        wall: the same in milliseconds since the epoch.
     """
 
     graph: GraphId
     job: JobId | None
     dependents: bool
     at: int
+    wall: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,8 @@ class Client:
             await _until_answered(
                 lambda: self._queue.cancel_job(job, dependents=planned.dependents)
             )
-        now = time.monotonic_ns()
-        self._record.canceled.append(Canceled(graph.id, planned.job, planned.dependents, now))
+        now, wall = time.monotonic_ns(), time.time_ns() // 1_000_000
+        self._record.canceled.append(Canceled(graph.id, planned.job, planned.dependents, now, wall))
 
     async def _wait(self, job: JobId) -> None:
         status = await _until_answered(lambda: self._queue.wait(job))

@@ -71,8 +71,9 @@ def kills(seed: int, victim: Victim) -> Iterator[Kill]:
 
 
 def broker_pauses(seed: int) -> Iterator[float]:
-    """Yield the seconds for which the broker stays up each time."""
+    """Yield the seconds for which the broker stays up each time; at first less, for short runs."""
     chance = random.Random(f"{seed} kills of the broker")
+    yield chance.uniform(5.0, 10.0)
     while True:
         yield chance.uniform(15.0, 35.0)
 
@@ -151,10 +152,10 @@ class _Shapes:
     def growing(self, graph: Graph) -> None:
         """A running job adds jobs, and lets one that waits for itself wait for those too."""
         starter = self.job(graph)
-        join = JobHandle(JobId(_id(self._chance)), "step", None)
+        join = self._id()
         grow = [self.args() for _ in range(self._chance.randint(1, 6))]
-        grower = self.job(graph, [starter], grow=grow, join=join.id, **self._attempts())
-        self.job(graph, [self._plain(graph, join.id, grower)])
+        grower = self.job(graph, [starter], grow=grow, join=join, **self._attempts())
+        self.job(graph, [graph.add("step", self.args(), [grower], id=join)])
 
     def delayed(self, graph: Graph) -> None:
         """Jobs that wait for a time, alone and in a line."""
@@ -182,15 +183,15 @@ class _Shapes:
         if grow:
             args |= {"grow": grow, "join": join}
         kind = self._chance.choice(("step", "step", "other"))
-        return graph.add(kind, args, dependencies, **options)
+        return graph.add(kind, args, dependencies, id=self._id(), **options)
 
     def args(self, succeed_at: int = 1) -> dict[str, Any]:
         """Return args: most jobs are short; a longer one is reported as started."""
         work = self._chance.choice((0.0, 0.0, 0.01, 0.02, 0.1, 0.25))
         return {"work": work, "succeed_at": succeed_at}
 
-    def _plain(self, graph: Graph, job: JobId, dependency: JobHandle) -> JobHandle:
-        return graph.add("step", self.args(), [dependency], id=job)
+    def _id(self) -> JobId:
+        return JobId(str(UUID(int=self._chance.getrandbits(128), version=4)))
 
     def _attempts(self, *, always: bool = False) -> dict[str, Any]:
         if not always and self._chance.random() < 0.7:
@@ -229,8 +230,3 @@ def works(seed: int, client: int) -> Iterator[Work]:
             )
         watched = JobId(chance.choice(graph.jobs).id) if chance.random() < 0.3 else None
         yield Work(graph=graph, cancel=cancel, again=chance.random() < 0.1, wait_for=watched)
-
-
-def _id(chance: random.Random) -> str:
-    """Return a UUID of version 4 that follows from the seed."""
-    return str(UUID(int=chance.getrandbits(128), version=4))

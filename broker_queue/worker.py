@@ -337,7 +337,7 @@ class Worker:
             with suppress(Unavailable):
                 await delivery.acknowledge()
         elif job.token in self._executions:
-            self._executions[job.token].delivery = delivery
+            await _attach(delivery, self._executions[job.token])
         else:
             await self._wait_for_slot(delivery, job)
 
@@ -365,7 +365,7 @@ class Worker:
         elif job.token in self._canceled:
             await self._hand_back(delivery, job.token, "canceled")
         elif job.token in self._executions:
-            self._executions[job.token].delivery = delivery
+            await _attach(delivery, self._executions[job.token])
         elif job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
@@ -434,6 +434,21 @@ async def _read_or_reject(delivery: Delivery) -> DequeuedJob | None:
         with suppress(Unavailable):
             await reject(delivery, problem)
     return None
+
+
+async def _attach(delivery: Delivery, execution: Execution) -> None:
+    """Take in a message of a job that runs here already.
+
+    One that comes on a new session is the redelivery of the one that was lost with the old session.
+    One that comes on the same session is a second copy: the broker had it when the scheduler, which
+    had not noted that, published it again. Of two that are held one is enough, and the other would
+    keep its place in the prefetch for good.
+    """
+    if delivery.channel.session is execution.delivery.channel.session:
+        with suppress(Unavailable):
+            await delivery.acknowledge()
+    else:
+        execution.delivery = delivery
 
 
 async def _requeue(delivery: Delivery) -> None:

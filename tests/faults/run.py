@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -263,20 +263,36 @@ class Run:
                 self._record.unanswered.append(f"{client.get_name()}: {end!r}")
 
     async def _stop(self, processes: dict[Victim, Process]) -> None:
-        """Stop the workers, then the scheduler, then see what lies in the queues."""
-        for process in reversed(processes.values()):
+        """Stop the workers, then the scheduler, each once its queues are empty; see what is left.
+
+        All jobs have ended by now, but second copies of their messages may still lie there.
+        """
+        names = Names(NAMESPACE)
+        jobs = [names.job_queue(kind) for kind in TYPES]
+        own = [names.requests, names.reports, names.dead]
+        async with RawClient(self._url, NAMESPACE) as raw:
+            await self._until_empty(raw, jobs)
+            await self._stop_processes(processes[Victim.WORKER_1], processes[Victim.WORKER_2])
+            await self._until_empty(raw, own)
+            await self._stop_processes(processes[Victim.SCHEDULER])
+            for queue in (*jobs, *own, names.parked):
+                count = await raw.count(queue)
+                if count:
+                    self._report.violated("left in a queue", [f"{count} in {queue}"])
+
+    async def _until_empty(self, raw: RawClient, queues: list[str]) -> None:
+        async def are_empty() -> bool:
+            return not any([await raw.count(queue) for queue in queues])
+
+        with suppress(TimeoutError):  # what lies there then is counted at the end
+            await until(are_empty)
+
+    async def _stop_processes(self, *processes: Process) -> None:
+        for process in processes:
             try:
                 await process.stop()
             except EndedByItself as error:
                 self._problems.append(str(error))
-        names = Names(NAMESPACE)
-        queues = [names.requests, names.reports, names.dead, names.parked]
-        queues += [names.job_queue(kind) for kind in TYPES]
-        async with RawClient(self._url, NAMESPACE) as raw:
-            for queue in queues:
-                count = await raw.count(queue)
-                if count:
-                    self._report.violated("left in a queue", [f"{count} in {queue}"])
 
     def _check(self, watching: database.Watching) -> None:
         report, contents = self._report, database.read(self._database)

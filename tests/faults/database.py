@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Watching:
 
     def __init__(self, path: Path) -> None:
         self._connection = _open(path)
+        self._turn = threading.Lock()
         self._since = 0
         self._ends: dict[JobId, Outcome] = {}
         self.changed: list[str] = []
@@ -87,21 +89,25 @@ class Watching:
         self.progress = Progress(0, 0, 0)
 
     def look(self) -> None:
-        """Look once."""
-        newest = self._since
+        """Look once, at what has ended since the last time."""
+        with self._turn:
+            self._look(self._since)
+
+    def look_at_all(self) -> None:
+        """Look at every job that has ended."""
+        with self._turn:
+            self._look(0)
+
+    def _look(self, since: int) -> None:
+        newest = since
         for identity, state, finished_at, *rest in self._connection.execute(
-            _OUTCOMES, (self._since,)
+            _OUTCOMES, (since,)
         ).fetchall():
             self._compare(_id(identity), Outcome(State(state), finished_at, *rest))
             newest = max(newest, finished_at)
         self._since = newest
         found = self._connection.execute(_OPEN).fetchone()
         self.progress = Progress(*(number or 0 for number in found))
-
-    def look_at_all(self) -> None:
-        """Look at every job that has ended."""
-        self._since = 0
-        self.look()
 
     def close(self) -> None:
         self._connection.close()

@@ -17,7 +17,7 @@ def table(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     total = report.kills.total()
-    yield f"{'killed by SIGKILL':<40}{total:>8,}"
+    yield f"{'killed by SIGKILL':<40}{total:>8,}  (in {report.seconds:,.0f} s)"
     for (process, where), count in sorted(report.kills.items()):
         yield f"  {process:<10} {where:<27}{count:>8,}"
     yield f"{'jobs':<40}{report.states.total():>8,}"

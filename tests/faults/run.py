@@ -67,6 +67,8 @@ class Report:
     options: Options
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Process, place → how often."""
+    seconds: float = 0.0
+    """From the first kill to the last."""
     states: Counter[str] = field(default_factory=Counter)
     runs: int = 0
     rerun: int = 0
@@ -191,6 +193,8 @@ class Run:
         """Kill until there were enough kills, or the time is up; then all run, unharmed."""
         for process in processes.values():
             await process.kill()  # they were started without a point to die at
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         reapers = [
             asyncio.create_task(self._reap(victim, process), name=f"reaper of {victim}")
             for victim, process in processes.items()
@@ -204,6 +208,7 @@ class Run:
             pass
         self._killing = False
         await asyncio.gather(*reapers)
+        self._report.seconds = loop.time() - begun
 
     async def _until_killed_enough(self, reapers: list[asyncio.Task[None]]) -> None:
         while self._report.kills.total() < self._options.kills:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -230,7 +231,7 @@ class Run:
                 if len(self._problems) > 10:
                     self._killing = False
             else:
-                self._report.kills[str(victim).split()[0], where] += 1
+                self._note_kill(victim, where)
         await process.start()
 
     async def _reap_broker(self) -> None:
@@ -242,7 +243,12 @@ class Run:
             if not self._killing:
                 return
             await self._broker.crash()
-            self._report.kills[Victim.BROKER, ANYWHERE] += 1
+            self._note_kill(Victim.BROKER, ANYWHERE)
+
+    def _note_kill(self, victim: Victim, where: str) -> None:
+        self._report.kills[victim.partition(" ")[0], where] += 1
+        with (self._options.folder / "kills.log").open("a") as log:
+            log.write(f"{time.time_ns() // 1_000_000} {victim}: {where}\n")
 
     async def _settle(self, watching: database.Watching, clients: list[asyncio.Task[None]]) -> None:
         """Wait until all jobs have ended and all clients were answered, or nothing moves any more."""

@@ -14,6 +14,7 @@ from msgspec import UnsetType
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.handler import Handler
 from broker_queue.job import Verdict
 from broker_queue.job_message import DequeuedJob
@@ -82,6 +83,7 @@ class Execution:
 
     async def run(self) -> None:
         """Run the job, report, and acknowledge once the report is confirmed."""
+        failpoint(Point.BEFORE_RUN)
         loop = asyncio.get_running_loop()
         self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
@@ -105,10 +107,18 @@ class Execution:
             await self._acknowledge()
 
     async def redelivered(self, delivery: Delivery) -> None:
-        """Go on with another delivery of its message: the connection of the last one was lost."""
-        self._delivery = delivery
-        if self._is_leased:  # its acknowledgement was lost with the connection
-            await self._acknowledge()
+        """Take in a message of the job that runs here already.
+
+        One that comes on a new session is the redelivery of the one that was lost with the old one.
+        One that comes on the same session is a second copy: the broker had it when the scheduler,
+        which had not noted that, published it again. Of two that are held one is enough, and the
+        other would keep its place in the prefetch for good. With a lease none is needed.
+        """
+        if self._is_leased or delivery.channel.session is self._delivery.channel.session:
+            with suppress(Unavailable):
+                await delivery.acknowledge()
+        else:
+            self._delivery = delivery
 
     async def give_up(self) -> None:
         """Give the job back, uncounted, because the worker cannot deal with it."""
@@ -141,11 +151,13 @@ class Execution:
         with suppress(Unavailable):  # then it is consumed anew
             await self._on_leased()
         self._is_leased = True
+        failpoint(Point.BEFORE_LEASE_ACK)
         await asyncio.shield(self._acknowledge())
 
     async def _acknowledge(self) -> None:
         with suppress(Unavailable):  # it comes again, and is known
             await self._delivery.acknowledge()
+            failpoint(Point.AFTER_JOB_ACK)
 
     async def _outcome(self, running: asyncio.Task[Outcome]) -> Outcome:
         try:

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import BatchItem, SmallReport
@@ -111,6 +112,7 @@ class Reporting:
             self._room.release()
 
     async def _confirmed(self, reports: list[Report]) -> bool:
+        failpoint(Point.BEFORE_REPORT)
         try:
             if len(reports) == 1:
                 report = reports[0]
@@ -123,6 +125,7 @@ class Reporting:
         except Unavailable as error:
             log.debug("%d reports were not confirmed: %s", len(reports), error)
             return False
+        failpoint(Point.AFTER_REPORT)
         return True
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol.messages import JobEvent, Progress
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
@@ -61,7 +62,9 @@ class Acting:
         if effects.revoked:
             await self._revoke(effects.revoked)
         for address, kind, body in effects.answers:
+            failpoint(Point.BEFORE_ANSWER)
             await self._outbox.answer(*address, kind, body)
+            failpoint(Point.AFTER_ANSWER)
         self._waiters.ended((item.identity.id, item.facts.state) for item in effects.changes)
         if self._tells_events:
             self._outbox.tell(_events(effects, clock.now()))
@@ -75,8 +78,10 @@ class Acting:
             )
             for item in revoked
         ]
+        failpoint(Point.BEFORE_REVOKE)
         try:
             await self._outbox.revoke(tokens)
+            failpoint(Point.AFTER_REVOKE)
         except (Unavailable, Unroutable) as error:
             log.warning("workers were not told of %d cancels: %s", len(tokens), error)
 

@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from functools import partial
 
+from broker_queue.failpoints import Point, failpoint
 from scheduler import clock
 from scheduler.store import leader
 from scheduler.store.database import Database, DatabaseDown
@@ -37,6 +38,7 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
             take = partial(leader.take, holder=name, now=now, until=now + lease)
             writer.epoch = await writer.unfenced_transaction(take)
             if writer.epoch is not None:
+                failpoint(Point.AFTER_LEASE)
                 log.info("active on %s, epoch %d", database, writer.epoch)
                 return True
             current = await writer.unfenced_transaction(leader.holder)

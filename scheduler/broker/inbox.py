@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Session
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol.names import Names
 
 REQUEST_PREFETCH = 100
@@ -92,8 +93,10 @@ class Inbox:
         for deliveries in (batch.requests, batch.reports, batch.dead):
             last: dict[int, Delivery] = {id(d.channel): d for d in deliveries}
             for delivery in last.values():
+                failpoint(Point.BEFORE_ACK)
                 try:
                     await delivery.acknowledge(multiple=True)
+                    failpoint(Point.AFTER_ACK)
                 except Unavailable:
                     delivery.channel.session.fail(
                         "a channel was lost before its messages were settled"

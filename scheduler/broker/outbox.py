@@ -12,6 +12,7 @@ from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, Unroutable
 from broker_queue.errors import Unavailable
+from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import CancelControl, JobEvent, Message, encode
 from broker_queue.protocol.names import Names, event_key, routing_key
@@ -211,7 +212,9 @@ class Outbox:
         if channel is None:
             raise Unavailable("the scheduler has no connection to the broker")
         await channel.session.unblocked()
+        failpoint(Point.BEFORE_PUBLISH)
         await _publish(channel, job.message, CONFIRM_PATIENCE)
+        failpoint(Point.AFTER_CONFIRM)
 
     async def _publish_again(self, job: JobMessage) -> None:
         try:

@@ -1,4 +1,9 @@
-"""Cancel: a job, all that depends on it, or a whole graph. What has ended stays as it is."""
+"""Cancel: a job, all that depends on it, or a whole graph. What has ended stays as it is.
+
+A scheduler may die after it has committed a cancel and before it has told the workers. Whoever asked
+has no answer then, and the request comes again; so a cancel also tells the workers once more of jobs
+that were canceled before.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +27,7 @@ def cancel(transaction: Transaction, request: Cancel) -> CanceledJobs:
         Invalid: nothing is named.
     """
     keys = _named(transaction, request)
+    before = _canceled_in_graph(transaction, request)
     if request.dependents:
         keys = _with_dependents(transaction, keys)
     answer = CanceledJobs(canceled=0)
@@ -30,6 +36,10 @@ def cancel(transaction: Transaction, request: Cancel) -> CanceledJobs:
         transaction.load(chunk)
         for key in chunk:
             _cancel_one(transaction, key, error, answer)
+    for chunk in jobs.chunks(before, BATCH):
+        transaction.load(chunk)
+        for key in chunk:
+            transaction.revoke_again(key)
     settle(transaction)
     return answer
 
@@ -42,6 +52,12 @@ def _named(transaction: Transaction, request: Cancel) -> set[int]:
         open_states = [state for state in State if not state.is_final]
         keys.update(find_graph_jobs(transaction, request.graph, open_states))
     return keys
+
+
+def _canceled_in_graph(transaction: Transaction, request: Cancel) -> list[int]:
+    if request.graph is None:
+        return []
+    return find_graph_jobs(transaction, request.graph, [State.CANCELED])
 
 
 def _with_dependents(transaction: Transaction, keys: set[int]) -> set[int]:
@@ -67,3 +83,4 @@ def _cancel_one(
         answer.running += before.state is State.RUNNING
     else:
         answer.already_final += 1
+        transaction.revoke_again(key)

@@ -179,6 +179,13 @@ class Transaction:
         self._jobs[key] = LoadedJob(_without_dispatch(facts), identity)
         self.queues.add(facts.queue_key)
 
+    def revoke_again(self, key: int) -> None:
+        """Have workers told once more of a canceled job that one of them may hold."""
+        facts, identity = self._jobs[key]
+        may_be_held = facts.dispatch is not Dispatch.NONE or facts.started_at is not None
+        if facts.state is State.CANCELED and may_be_held:
+            self.effects.revoked.append(Revoked(identity, facts.handover, key))
+
     def flush(self) -> None:
         """Write what has changed since the last flush."""
         if self._stored:

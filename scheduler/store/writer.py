@@ -16,6 +16,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_queue.failpoints import Point, failpoint
 from scheduler.store import leader
 from scheduler.store.database import Database, migrate, outages_translated
 
@@ -72,7 +73,10 @@ class Writer:
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
             leader.check_epoch(connection, self.epoch)
-            return work(connection)
+            done = work(connection)
+            failpoint(Point.BEFORE_COMMIT)
+        failpoint(Point.AFTER_COMMIT)
+        return done
 
     def _transact_unfenced(self, work: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:

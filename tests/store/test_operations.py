@@ -11,12 +11,12 @@ from sqlalchemy import Connection, select
 
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.messages import Backoff, NewJob, Submit
+from broker_queue.protocol.messages import Backoff, Cancel, NewGraph, NewJob, Submit
 from scheduler import work
-from scheduler.operations import handout, reports, submit
+from scheduler.operations import cancel, handout, reports, submit
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import Transaction
-from scheduler.rules.lifecycle import Fail, HandBack, Succeed
+from scheduler.rules.lifecycle import Fail, HandBack, Start, Succeed
 from scheduler.rules.submission import Limits, id_bytes
 from scheduler.store.dispatch import Room
 from scheduler.store.tables import job
@@ -113,3 +113,30 @@ def test_no_more_is_handed_out_than_there_is_room_for(connection: Connection) ->
     handout.hand_out_again(again, keys, Room(2, 1 << 30))
     assert [item.key for item in again.effects.handouts] == keys[:2]
     assert again.effects.unpublished == {keys[2]}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_cancel_that_comes_again_tells_workers_again_of_what_one_may_hold(
+    connection: Connection, *, named: bool
+) -> None:
+    """The scheduler that committed it may have died before it told them."""
+    graph = NewGraph(id=new_job_id())
+    queued, running, waiting = (NewJob(id=new_job_id(), type="t") for _ in range(3))
+    waiting.dependencies = [queued.id, running.id]
+    transaction = begin(connection)
+    submit.submit(transaction, Submit(jobs=[queued, running, waiting], graph=graph), b"")
+    handout.hand_out(transaction, 100, ROOM)
+    keys = {row.id: row.key for row in connection.execute(select(job.c.key, job.c.id))}
+    identity = id_bytes(running.id, "id")
+    started = begin(connection)
+    reports.fold(started, [Incoming(Token(identity, 1, keys[identity]), Start(1, "worker"))])
+    ids = [queued.id, running.id, waiting.id]
+    request = Cancel(jobs=ids) if named else Cancel(graph=graph.id)
+    told = []
+    for canceled in (3, 0):
+        transaction = begin(connection)
+        answer = cancel.cancel(transaction, request)
+        assert (answer.canceled, answer.already_final) == (canceled, 3 - canceled if named else 0)
+        told.append({(item.key, item.handover) for item in transaction.effects.revoked})
+    held = {(keys[id_bytes(each.id, "id")], 1) for each in (queued, running)}
+    assert told == [held, held]

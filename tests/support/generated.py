@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
+from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
@@ -157,6 +158,18 @@ def failure_codes() -> str:
     return "\n".join(["| code | meaning |", "| --- | --- |", *rows])
 
 
+def crash_points() -> str:
+    """Where the crash tests kill, and what makes up for it."""
+    described = (text.partition(": ") for text in _member_docs(Point).values())
+    rows = [
+        f"| `{point}` | {process} | {_sentences(what)} |"
+        for point, (process, _, what) in zip(Point, described, strict=True)
+    ]
+    return "\n".join(
+        ["| point | process | at that moment, and then |", "| --- | --- | --- |", *rows]
+    )
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -176,6 +189,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": event_models,
     "job-headers": job_headers,
     "failure-codes": failure_codes,
+    "crash-points": crash_points,
     "exit-codes": exit_codes,
 }
 

@@ -11,6 +11,7 @@ import pytest
 from broker_queue.client import JobQueue
 from broker_queue.execution import Execution
 from broker_queue.graph import new_job_id
+from broker_queue.job import State
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.support.job_messages import WRONG_HEADERS
@@ -31,14 +32,18 @@ def echoing() -> Worker:
 
 
 async def put_into_its_queue(
-    raw: RawClient, headers: dict[str, Any], *, message_id: str | None = None
+    raw: RawClient,
+    headers: dict[str, Any],
+    *,
+    message_id: str | None = None,
+    token: str = "forged",
 ) -> None:
     await raw.publish(
         raw.names.jobs,
         "echo",
         b"{}",
         type="echo",
-        correlation_id="forged",
+        correlation_id=token,
         headers=headers,
         message_id=message_id or new_job_id(),
     )
@@ -75,6 +80,33 @@ async def test_a_message_that_is_no_job_costs_no_slot(
     assert len(told) == len(WRONG_HEADERS) + 2
     assert "message rejected, queue of echo: headers.dependencies: expected array, got int" in told
     assert any("version 2 of the protocol" in text for text in told)
+
+
+async def test_a_second_copy_of_a_job_that_runs_costs_no_slot(
+    queue: JobQueue, raw: RawClient, broker_url: str, namespace: str
+) -> None:
+    """A scheduler that was killed before it noted a confirm publishes the job again."""
+    worker = Worker(concurrency=2)
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    @worker.job()
+    async def echo(job: Job) -> None:
+        begun.put_nowait(job.id)
+        await go_on.wait()
+
+    async with running(worker, broker_url, namespace), asyncio.timeout(PATIENCE):
+        first = await queue.enqueue("echo")
+        assert await begun.get() == first
+        (token,) = worker._executions
+        headers = {"protocol": 1, "attempt": 1, "max_attempts": 1, "dependency_count": 0}
+        await put_into_its_queue(raw, headers, message_id=first, token=token)
+        second = await queue.enqueue("echo")
+        assert await begun.get() == second
+        go_on.set()
+        ends = await queue.wait([first, second])
+        assert [end.state for end in ends] == [State.FINISHED] * 2
+    assert await raw.count(raw.names.job_queue("echo")) == 0
 
 
 async def test_a_delivery_that_the_worker_fails_at_comes_again(

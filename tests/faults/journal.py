@@ -1,0 +1,80 @@
+"""What workers did, written down by themselves: one line for each start and end of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from broker_queue.job import JobId
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run started, or ended; a run whose worker was killed has no end."""
+
+    at: int
+    """Nanoseconds of the machine's monotonic clock, which all its processes share."""
+    wall: int
+    """Milliseconds since the epoch, as the scheduler counts."""
+    run: str
+    job: JobId
+    attempt: int
+    handover: int
+    token: str
+    """A hash of it."""
+    event: str
+    """``start``, ``finished``, ``failed`` or ``stopped``."""
+    result: Any = None
+    inputs: dict[str, Any] = {}
+    """Results of other jobs, as they were put into the args."""
+    grown: list[JobId] = []
+
+
+class Journal:
+    """Appends lines to a file; each is with the kernel before the job goes on.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(self._file, b"\n")  # a line that a kill cut off stands alone
+
+    def write(
+        self, event: str, *, run: str, job: JobId, attempt: int, token: str, **more: Any
+    ) -> None:
+        """Write one line."""
+        line = Line(
+            at=time.monotonic_ns(),
+            wall=time.time_ns() // 1_000_000,
+            event=event,
+            run=run,
+            job=job,
+            attempt=attempt,
+            handover=int(token.split(".")[1]),  # opaque to workers, but not to who tests them
+            token=sha256(token.encode()).hexdigest()[:16],
+            **more,
+        )
+        os.write(self._file, msgspec.json.encode(line) + b"\n")
+
+
+def read(paths: Iterable[Path]) -> list[Line]:
+    """Return the lines of all journals, in the order in which they happened."""
+    texts = (text for path in paths for text in path.read_bytes().splitlines())
+    lines = [msgspec.json.decode(text, type=Line) for text in texts if text and _is_whole(text)]
+    return sorted(lines, key=lambda line: line.at)
+
+
+def _is_whole(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,333 @@
+"""One run: kill, let everything settle, stop, check."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker_queue.client import JobQueue
+from broker_queue.local_broker.node import PrivateNode
+from broker_queue.protocol.names import Names
+from tests.faults import checks, database, journal, plan
+from tests.faults.checks import CHECKS, Evidence, LateStart
+from tests.faults.client import Client, Record
+from tests.faults.plan import Victim
+from tests.faults.processes import ANYWHERE, Broker, EndedByItself, Process
+from tests.support.raw import RawClient
+from tests.support.schedulers import wait_until_it_answers
+from tests.support.waiting import TIMEOUT_FACTOR, until
+
+NAMESPACE = "faults"
+CLIENTS = 3
+TYPES = ("step", "other")
+
+LOOK = 0.3
+"""Seconds between looks at the database."""
+
+QUEUES_SETTLE = 2.0
+"""Seconds before the first kill: RabbitMQ 3.10 may lose a queue if it is killed within one second of
+its declaration."""
+
+PATIENCE = 20.0 * TIMEOUT_FACTOR
+"""Seconds without any change, after which what is left open will stay so."""
+
+SETTINGS = {"WINDOW": "40", "BATCH": "40", "HELLO_INTERVAL": "1", "LOG_LEVEL": "warning"}
+"""Small, so that the line, the window and many transactions take part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to do.
+
+    Attributes:
+        seed: of kills and graphs.
+        kills: how many, if the time suffices.
+        seconds: how long at most; settling and checking come on top.
+        mutation: a deliberate bug.
+        folder: for the database, journals and logs.
+        broker_dies: whether the broker is killed too.
+    """
+
+    seed: int
+    kills: int
+    seconds: float | None = None
+    mutation: str | None = None
+    folder: Path
+    broker_dies: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What came of a run."""
+
+    options: Options
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Process, place → how often."""
+    seconds: float = 0.0
+    """From the first kill to the last."""
+    states: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    rerun: int = 0
+    """Runs of attempts that had run before."""
+    submits: int = 0
+    cancels: int = 0
+    given_up: int = 0
+    late_starts: list[LateStart] = field(default_factory=list)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+
+    def violated(self, what: str, cases: list[str]) -> None:
+        """Note violations, if there are any."""
+        if cases:
+            self.violations.setdefault(what, []).extend(cases)
+
+
+async def run(options: Options) -> Report:
+    """Do all of it; the broker, the processes and their folder are this run's own."""
+    node = PrivateNode(options.folder / "broker")
+    await asyncio.to_thread(node.start)
+    try:
+        return await Run(options, node).run()
+    finally:
+        await asyncio.to_thread(node.stop)
+
+
+class Run:
+    """The parts of a run."""
+
+    def __init__(self, options: Options, node: PrivateNode) -> None:
+        self._options = options
+        self._url = node.url
+        self._broker = Broker(node)
+        self._database = options.folder / "jobs.sqlite3"
+        self._report = Report(options=options)
+        self._record = Record()
+        self._problems: list[str] = []
+        self._stopping = asyncio.Event()
+        self._killing = True
+        settings = {"URL": node.url, "NAMESPACE": NAMESPACE, "DATABASE": str(self._database)}
+        self._environment = {
+            f"BROKER_QUEUE_{name}": value for name, value in {**settings, **SETTINGS}.items()
+        }
+        self._workers = {
+            victim: self._process(victim, "worker_process", str(self._journal(victim)))
+            for victim in (Victim.WORKER_1, Victim.WORKER_2)
+        }
+        mutation = [] if options.mutation is None else [options.mutation]
+        self._scheduler = self._process(Victim.SCHEDULER, "scheduler_process", *mutation)
+
+    async def run(self) -> Report:
+        processes = {Victim.SCHEDULER: self._scheduler, **self._workers}
+        try:
+            for process in processes.values():
+                await process.start()
+            await wait_until_it_answers(self._url, NAMESPACE)
+            async with self._watching() as watching:
+                await self._until_workers_are_known()
+                clients = self._start_clients(watching)
+                await self._kill(processes)
+                self._stopping.set()
+                await self._settle(watching, clients)
+            await self._stop(processes)
+        finally:
+            for process in processes.values():
+                await process.kill()
+        self._check(watching)
+        return self._report
+
+    def _process(self, victim: Victim, module: str, *arguments: str) -> Process:
+        log = self._options.folder / f"{victim.replace(' ', '-')}.log"
+        command = [f"tests.faults.{module}", *arguments]
+        return Process(victim, command, self._environment, log)
+
+    def _journal(self, victim: Victim) -> Path:
+        return self._options.folder / f"{victim.replace(' ', '-')}.journal"
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[database.Watching]:
+        watching = database.Watching(self._database)
+
+        async def look() -> None:
+            while True:
+                await asyncio.to_thread(watching.look)
+                await asyncio.sleep(LOOK)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield watching
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            watching.look_at_all()
+            watching.close()
+
+    async def _until_workers_are_known(self) -> None:
+        async with JobQueue(self._url, namespace=NAMESPACE) as queue:
+
+            async def all_do() -> bool:
+                return len(await queue.workers()) == len(self._workers)
+
+            await until(all_do)
+        await asyncio.sleep(QUEUES_SETTLE)
+
+    def _start_clients(self, watching: database.Watching) -> list[asyncio.Task[None]]:
+        return [
+            asyncio.create_task(
+                Client(
+                    self._url,
+                    NAMESPACE,
+                    plan.works(self._options.seed, number),
+                    self._record,
+                    lambda: watching.progress.open,
+                    self._stopping,
+                ).run(),
+                name=f"client {number}",
+            )
+            for number in range(CLIENTS)
+        ]
+
+    async def _kill(self, processes: dict[Victim, Process]) -> None:
+        """Kill until there were enough kills, or the time is up; then all run, unharmed."""
+        for process in processes.values():
+            await process.kill()  # they were started without a point to die at
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        reapers = [
+            asyncio.create_task(self._reap(victim, process), name=f"reaper of {victim}")
+            for victim, process in processes.items()
+        ]
+        if self._options.broker_dies:
+            reapers.append(asyncio.create_task(self._reap_broker(), name="reaper of the broker"))
+        try:
+            async with asyncio.timeout(self._options.seconds):
+                await self._until_killed_enough(reapers)
+        except TimeoutError:
+            pass
+        self._killing = False
+        await asyncio.gather(*reapers)
+        self._report.seconds = loop.time() - begun
+
+    async def _until_killed_enough(self, reapers: list[asyncio.Task[None]]) -> None:
+        while self._report.kills.total() < self._options.kills:
+            for reaper in reapers:
+                if reaper.done():
+                    reaper.result()
+            await asyncio.sleep(0.1)
+
+    async def _reap(self, victim: Victim, process: Process) -> None:
+        for kill in plan.kills(self._options.seed, victim):
+            await self._broker.is_up.wait()
+            if not self._killing:
+                break
+            await process.start(kill)
+            try:
+                where = await process.die(kill)
+            except EndedByItself as error:
+                self._problems.append(str(error))
+                if len(self._problems) > 10:
+                    self._killing = False
+            else:
+                self._note_kill(victim, where)
+        await process.start()
+
+    async def _reap_broker(self) -> None:
+        for seconds in plan.broker_pauses(self._options.seed):
+            waited = 0.0
+            while self._killing and waited < seconds:
+                await asyncio.sleep(LOOK)
+                waited += LOOK
+            if not self._killing:
+                return
+            await self._broker.crash()
+            self._note_kill(Victim.BROKER, ANYWHERE)
+
+    def _note_kill(self, victim: Victim, where: str) -> None:
+        self._report.kills[victim.partition(" ")[0], where] += 1
+        with (self._options.folder / "kills.log").open("a") as log:
+            log.write(f"{time.time_ns() // 1_000_000} {victim}: {where}\n")
+
+    async def _settle(self, watching: database.Watching, clients: list[asyncio.Task[None]]) -> None:
+        """Wait until all jobs have ended and all clients were answered, or nothing moves any more."""
+        loop = asyncio.get_running_loop()
+        moved_at = loop.time()
+        last: tuple[int, ...] = ()
+        while loop.time() - moved_at < PATIENCE:
+            done = [client.done() for client in clients]
+            state = (*watching.progress, len(self._record.told), *done)
+            if state != last:
+                moved_at, last = loop.time(), state
+            if all(done) and watching.progress.open == watching.progress.handed_out == 0:
+                break
+            await asyncio.sleep(LOOK)
+        for client in clients:
+            if not client.done():
+                client.cancel()
+                self._record.unanswered.append(f"{client.get_name()} still waits for an answer")
+        for client, end in zip(
+            clients, await asyncio.gather(*clients, return_exceptions=True), strict=True
+        ):
+            if isinstance(end, Exception):
+                self._record.unanswered.append(f"{client.get_name()}: {end!r}")
+
+    async def _stop(self, processes: dict[Victim, Process]) -> None:
+        """Stop the workers, then the scheduler, each once its queues are empty; see what is left.
+
+        All jobs have ended by now, but second copies of their messages may still lie there.
+        """
+        names = Names(NAMESPACE)
+        jobs = [names.job_queue(kind) for kind in TYPES]
+        own = [names.requests, names.reports, names.dead]
+        async with RawClient(self._url, NAMESPACE) as raw:
+            await self._until_empty(raw, jobs)
+            await self._stop_processes(processes[Victim.WORKER_1], processes[Victim.WORKER_2])
+            await self._until_empty(raw, own)
+            await self._stop_processes(processes[Victim.SCHEDULER])
+            for queue in (*jobs, *own, names.parked):
+                count = await raw.count(queue)
+                if count:
+                    self._report.violated("left in a queue", [f"{count} in {queue}"])
+
+    async def _until_empty(self, raw: RawClient, queues: list[str]) -> None:
+        async def are_empty() -> bool:
+            return not any([await raw.count(queue) for queue in queues])
+
+        with suppress(TimeoutError):  # what lies there then is counted at the end
+            await until(are_empty)
+
+    async def _stop_processes(self, *processes: Process) -> None:
+        for process in processes:
+            try:
+                await process.stop()
+            except EndedByItself as error:
+                self._problems.append(str(error))
+
+    def _check(self, watching: database.Watching) -> None:
+        report, contents = self._report, database.read(self._database)
+        lines = journal.read(path for path in map(self._journal, self._workers) if path.exists())
+        evidence = Evidence(contents.jobs, lines, self._record)
+        report.violated("a process ended by itself", self._problems)
+        report.violated("never answered", self._record.unanswered)
+        report.violated("an end that changed", watching.changed)
+        report.violated("the database contradicts itself", contents.broken)
+        for what, check in CHECKS.items():
+            report.violated(what, list(_guarded(check(evidence))))
+        report.late_starts = checks.late_starts(evidence)
+        report.states.update(str(state) for state in contents.counts.elements())
+        report.submits = len(self._record.submitted)
+        report.cancels = len(self._record.canceled)
+        report.given_up = sum(map(checks.is_given_up, contents.jobs.values()))
+        starts = Counter((line.job, line.attempt) for line in lines if line.event == "start")
+        report.runs = starts.total()
+        report.rerun = report.runs - len(starts)
+
+
+def _guarded(cases: Iterator[str]) -> Iterator[str]:
+    """Yield cases; a check that stumbles over what is missing has found something, too."""
+    try:
+        yield from cases
+    except KeyError as error:
+        yield f"job {error} is not stored"

@@ -1,0 +1,64 @@
+"""A worker for the crash tests: ``python -m tests.faults.worker_process JOURNAL``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+from broker_queue import execution
+from broker_queue.job_message import DequeuedJob
+from broker_queue.running import Job
+from broker_queue.worker import Worker
+from tests.faults import lifeline
+from tests.faults.journal import Journal
+
+CONCURRENCY = 4
+
+
+class KnownJob(Job):
+    """A job that knows its token, for the journal."""
+
+    def __init__(self, message: DequeuedJob, report_progress: Callable[[bytes], None]) -> None:
+        super().__init__(message, report_progress)
+        self.token = message.token
+
+
+def make_worker(journal: Journal) -> Worker:
+    """Return a worker whose jobs write down what they do."""
+    worker = Worker(concurrency=CONCURRENCY)
+
+    async def run(args: dict[str, Any], job: Job) -> dict[str, Any]:
+        assert isinstance(job, KnownJob)
+        named: dict[str, Any] = {
+            "run": uuid4().hex, "job": job.id, "attempt": job.attempt, "token": job.token,
+        }  # fmt: skip
+        journal.write("start", **named, inputs=args.get("inputs", {}))
+        try:
+            await asyncio.sleep(args["work"])
+        except asyncio.CancelledError:
+            journal.write("stopped", **named)
+            raise
+        if job.attempt < args["succeed_at"]:
+            journal.write("failed", **named)
+            raise RuntimeError("as planned")
+        grown = [job.add("step", child).id for child in args.get("grow", [])]
+        if grown:
+            job.extend(args["join"], grown)
+        result = {"run": named["run"], "attempt": job.attempt}
+        journal.write("finished", **named, result=result, grown=grown)
+        return result
+
+    worker.register("step", run)
+    worker.register("other", run)
+    return worker
+
+
+if __name__ == "__main__":
+    lifeline.hold()
+    patch.object(execution, "Job", KnownJob).start()
+    make_worker(Journal(Path(sys.argv[1]))).run_forever()

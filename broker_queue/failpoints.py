@@ -18,9 +18,9 @@ VARIABLE = "BROKER_QUEUE_FAILPOINT"
 class Point(StrEnum):
     """Where a process may be killed. Each member says what makes up for it."""
 
-    AFTER_LEASE = "after_lease"
-    """scheduler: the lease is taken, the outbox not yet read. The next one takes the lease, since
-    its holder is gone, and reads the outbox."""
+    AFTER_LEADERSHIP = "after_leadership"
+    """scheduler: it leads, and has not yet read the outbox. The next one leads, since this one is
+    gone, and reads the outbox."""
 
     BEFORE_COMMIT = "before_commit"
     """scheduler: a batch is applied, not committed. Its messages were not acknowledged and come

@@ -38,7 +38,7 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
             take = partial(leader.take, holder=name, now=now, until=now + lease)
             writer.epoch = await writer.unfenced_transaction(take)
             if writer.epoch is not None:
-                failpoint(Point.AFTER_LEASE)
+                failpoint(Point.AFTER_LEADERSHIP)
                 log.info("active on %s, epoch %d", database, writer.epoch)
                 return True
             current = await writer.unfenced_transaction(leader.holder)

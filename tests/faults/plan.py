@@ -29,11 +29,13 @@ class Victim(StrEnum):
 
 
 WORKER_POINTS = (
-    Point.BEFORE_RUN, Point.BEFORE_REPORT, Point.AFTER_REPORT, Point.AFTER_JOB_ACK,
+    Point.BEFORE_RUN, Point.BEFORE_LEASE_ACK, Point.BEFORE_REPORT, Point.AFTER_REPORT, Point.AFTER_JOB_ACK,
 )  # fmt: skip
 SCHEDULER_POINTS = tuple(point for point in Point if point not in WORKER_POINTS)
 
-ONCE = frozenset({Point.AFTER_LEASE, Point.BEFORE_REVOKE, Point.AFTER_REVOKE})
+ONCE = frozenset(
+    {Point.AFTER_LEADERSHIP, Point.BEFORE_REVOKE, Point.AFTER_REVOKE, Point.BEFORE_LEASE_ACK}
+)
 """Points that a process comes to rarely."""
 
 PATIENCE = 6.0
@@ -186,8 +188,10 @@ class _Shapes:
         return graph.add(kind, args, dependencies, id=self._id(), **options)
 
     def args(self, succeed_at: int = 1) -> dict[str, Any]:
-        """Return args: most jobs are short; a longer one is reported as started."""
+        """Return args: most jobs are short, a longer one is reported as started, some need leases."""
         work = self._chance.choice((0.0, 0.0, 0.01, 0.02, 0.1, 0.25))
+        if self._chance.random() < 0.05:
+            work = self._chance.choice((0.6, 1.0))
         return {"work": work, "succeed_at": succeed_at}
 
     def _id(self) -> JobId:

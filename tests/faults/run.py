@@ -36,8 +36,11 @@ its declaration."""
 PATIENCE = 20.0 * TIMEOUT_FACTOR
 """Seconds without any change, after which what is left open will stay so."""
 
-SETTINGS = {"WINDOW": "40", "BATCH": "40", "HELLO_INTERVAL": "1", "LOG_LEVEL": "warning"}
-"""Small, so that the line, the window and many transactions take part."""
+SETTINGS = {
+    "WINDOW": "40", "BATCH": "40", "HELLO_INTERVAL": "1", "LOG_LEVEL": "warning",
+    "LEASE_AFTER": "0.3", "LEASE_DURATION": "3", "LOST_AFTER": "30",
+}  # fmt: skip
+"""Small, so that the line, the window, leases and many transactions take part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

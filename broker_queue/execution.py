@@ -22,7 +22,8 @@ from broker_queue.leasing import keep_lease
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import encode
 from broker_queue.protocol.reports import Failed, Released, Started
-from broker_queue.reporting import Report, Reporting
+from broker_queue.reporting import Reporting
+from broker_queue.requests import Reported
 from broker_queue.running import PROGRESS_PAUSE, Job, Outcome, attempt, failed
 from broker_queue.tracebacks import where
 
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 STARTED_AFTER = 0.05
 """Seconds after which a job that still runs is reported as started; a shorter one needs one
 report only."""
+
+CLAIM_TIMEOUT = 10.0
+"""Seconds for the answer to a claim; then it is asked again."""
+
+CLAIM_PAUSE = 0.5
+"""Seconds before that."""
 
 MAX_LOGGED = 1_000
 """Characters of a failure's code and message; the status has all of it."""
@@ -48,6 +55,7 @@ class Execution:
         max_result: bytes.
         lease_after: seconds after which it is held by lease instead of by its message.
         leased: called before its message is acknowledged for that reason.
+        claims: it is started only once the scheduler says that it still may be.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Execution:
         max_result: int,
         lease_after: float,
         leased: Callable[[], Awaitable[None]],
+        claims: bool,
     ) -> None:
         self._delivery = delivery
         self.token = message.token
@@ -72,17 +81,59 @@ class Execution:
         self._lease_after = lease_after
         self._on_leased = leased
         self._is_leased = False
+        self._claims = claims
+        self._claiming: asyncio.Task[Reported] | None = None
         self._stopped_because: str | None = None
         self._started_at: int | None = None
-        self._started_report: Report | None = None
+        self._has_told_start = False
         self._progress: bytes | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
 
-    async def run(self) -> None:
-        """Run the job, report, and acknowledge once the report is confirmed."""
+    async def run(self) -> bool:
+        """Run the job, report, and acknowledge once the report is confirmed.
+
+        Returns:
+            False if nothing was reported: the message was lost before it could be claimed.
+        """
+        if self._claims and not await self._claim():
+            if self._stopped_because is None:
+                return False
+            await self._conclude(_released(self._stopped_because))
+            return True
+        await self._conclude(await self._run())
+        return True
+
+    async def _claim(self) -> bool:
+        """Return whether the job may be started; if not, it was stopped, or its message is lost."""
+        body = encode(Started(worker=self._worker))
+        requests = self._reporting.requests
+        while self._stopped_because is None and not self._delivery.channel.session.lost.done():
+            self._claiming = asyncio.create_task(
+                requests.report("started", self.token, body, timeout=CLAIM_TIMEOUT)
+            )
+            try:
+                await asyncio.wait([self._claiming])
+            finally:
+                self._claiming.cancel()  # which does nothing to what is done
+            if self._claiming.cancelled():
+                break  # by `stop`
+            try:
+                found = self._claiming.result()
+            except Unavailable as error:
+                log.debug("a claim was not answered: %s", error)
+                await asyncio.sleep(CLAIM_PAUSE)
+                continue
+            if found.verdict is not Verdict.ACCEPTED:
+                self._stopped_because = f"not started: {found.verdict}"
+            elif self._stopped_because is None:
+                self._has_told_start = True
+                return True
+        return False
+
+    async def _run(self) -> Outcome:
         failpoint(Point.BEFORE_RUN)
         loop = asyncio.get_running_loop()
         self._job = Job(self._message, self._note_progress)
@@ -100,7 +151,10 @@ class Execution:
             if self._progress_timer is not None:
                 self._progress_timer.cancel()
         self._log(outcome)
-        started = self._started_at if self._started_report is None else None
+        return outcome
+
+    async def _conclude(self, outcome: Outcome) -> None:
+        started = None if self._has_told_start else self._started_at
         report = self._reporting.send(self.token, outcome.kind, outcome.body, started)
         await report.confirmed
         if not self._is_leased:
@@ -131,10 +185,13 @@ class Execution:
 
     def stop(self, reason: str) -> None:
         """Stop the attempt: cancel a coroutine, tell a plain function; it is handed back."""
-        if self._stopped_because is None and self._attempt is not None:
-            self._stopped_because = reason
-            if self._job is not None:
-                self._job.stop()
+        if self._stopped_because is not None:
+            return
+        self._stopped_because = reason
+        if self._claiming is not None:
+            self._claiming.cancel()
+        if self._job is not None and self._attempt is not None:
+            self._job.stop()
             self._attempt.cancel()
 
     async def _keep_lease(self) -> None:
@@ -174,10 +231,11 @@ class Execution:
             return _released(self._stopped_because)
 
     def _report_started(self) -> None:
-        if self._started_report is not None:
+        if self._has_told_start:
             return
+        self._has_told_start = True
         body = encode(Started(worker=self._worker))
-        self._started_report = self._reporting.send(self.token, "started", body)
+        self._reporting.send(self.token, "started", body)
 
     def _note_progress(self, body: bytes) -> None:
         """Send the last word of each `PROGRESS_PAUSE`."""
@@ -192,8 +250,7 @@ class Execution:
     def _send_progress(self) -> None:
         self._progress_timer = None
         if self._progress is not None:
-            if self._started_report is None:
-                self._report_started()  # who tells of progress has started
+            self._report_started()  # who tells of progress has started
             self._progress_at = time.monotonic()
             self._reporting.send(self.token, "progress", self._progress)
             self._progress = None

@@ -97,6 +97,7 @@ class Worker:
         self._refuse_impossible()
         self._max_result = max_result_bytes
         self._handlers: dict[str, Handler] = {}
+        self._claimed: set[str] = set()
         self._executions: dict[str, Execution] = {}
         self._held: dict[asyncio.Task[None], None] = {}
         self._canceled: OrderedDict[str, None] = OrderedDict()
@@ -109,23 +110,36 @@ class Worker:
         """The job types that it has functions for."""
         return list(self._handlers)
 
-    def job(self, type: str | None = None) -> Callable[[F], F]:  # noqa: A002  # the protocol's word
+    def job(self, type: str | None = None, *, claim: bool = False) -> Callable[[F], F]:  # noqa: A002  # the protocol's word
         """Register a function for the jobs of a type; its own name when left out.
 
-        See `Handler` for what its parameters may be.
+        See `Handler` for what its parameters may be, and `register` for `claim`.
 
         Raises:
             ConfigurationError: the type's name is not allowed, or has a function already.
         """
 
         def register(function: F) -> F:
-            self.register(type or function.__name__, function)
+            self.register(type or function.__name__, function, claim=claim)
             return function
 
         return register
 
-    def register(self, type: str, function: JobFunction) -> None:  # noqa: A002  # the protocol's word
+    def register(
+        self,
+        type: str,  # noqa: A002  # the protocol's word
+        function: JobFunction,
+        *,
+        claim: bool = False,
+    ) -> None:
         """Register a function for the jobs of a type.
+
+        Args:
+            type: of the jobs.
+            function: is called with the args of each.
+            claim: ask the scheduler before each start, at the cost of a round trip, so that a job
+                whose cancel was confirmed is never started, not even if it is taken in the same
+                instant. Jobs that the broker delivers for a second time are always claimed.
 
         Raises:
             ConfigurationError: the type's name is not allowed, or has a function already.
@@ -137,6 +151,8 @@ class Worker:
                 f"job type {type!r} has a function already: {self._handlers[type].name}()"
             )
         self._handlers[type] = Handler(function)
+        if claim:
+            self._claimed.add(type)
 
     def _refuse_impossible(self) -> None:
         """Check what may be set until it runs.
@@ -387,11 +403,12 @@ class Worker:
             max_result=self._max_result,
             lease_after=self._lease_after,
             leased=self._intake.narrow,
+            claims=delivery.redelivered or job.type in self._claimed,
         )
         self._executions[job.token] = execution
         try:
-            await execution.run()
-            _remember(self._reported, job.token)
+            if await execution.run():
+                _remember(self._reported, job.token)
         except Exception:  # as in `_take`
             log.exception("a job failed in the worker itself; it is given back")
             await execution.give_up()

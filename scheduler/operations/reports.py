@@ -67,6 +67,8 @@ def _fold_one(transaction: Transaction, report: Incoming) -> Verdict:
     if verdict is not None:
         if _leaves_the_queue(job.facts, report):
             transaction.drop(key)
+        elif verdict is Verdict.CANCELED and report.token.handover == job.facts.handover:
+            transaction.revoke(key)  # whoever says that it runs was not told, or did not hear
         return verdict
     if report.event is None:
         transaction.progress(key, report.progress or b"{}")

@@ -170,6 +170,11 @@ class Transaction:
         self._progress[key] = text
         self.effects.progressed.append((identity, facts, text))
 
+    def revoke(self, key: int) -> None:
+        """Have the workers of its type told of a canceled job."""
+        facts, identity = self._jobs[key]
+        self.effects.revoked.append(Revoked(identity, facts.handover, key))
+
     def drop(self, key: int) -> None:
         """Note that the message of a canceled job lies in its queue no more."""
         facts, identity = self._jobs[key]
@@ -181,10 +186,10 @@ class Transaction:
 
     def revoke_again(self, key: int) -> None:
         """Have workers told once more of a canceled job that one of them may hold."""
-        facts, identity = self._jobs[key]
+        facts, _ = self._jobs[key]
         may_be_held = facts.dispatch is not Dispatch.NONE or facts.started_at is not None
         if facts.state is State.CANCELED and may_be_held:
-            self.effects.revoked.append(Revoked(identity, facts.handover, key))
+            self.revoke(key)
 
     def flush(self) -> None:
         """Write what has changed since the last flush."""

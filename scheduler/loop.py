@@ -19,6 +19,7 @@ from scheduler.answering import Answering
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
+from scheduler.hearing import Hearing
 from scheduler.incoming import Parked, Sorted, Terms, error_body, reply_address, sort
 from scheduler.operations.timers import Leases
 from scheduler.publishing import Publishing, Settled
@@ -38,12 +39,6 @@ CONFIRM_PAUSE = 0.05
 
 DATABASE_PAUSE = 2.0
 """Seconds between attempts while the database does not work."""
-
-UNREAD_PAUSE = 1_000
-"""Milliseconds by which leases are prolonged while messages wait to be read."""
-
-LONG_PAUSE = 2_000
-"""Milliseconds that this process was late: it was stopped, or its machine was."""
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
@@ -66,6 +61,7 @@ class Loop:
         acting: Acting,
         topology: Topology,
         reconciling: Reconciling,
+        hearing: Hearing,
     ) -> None:
         self._writer = writer
         self._tokens = tokens
@@ -76,6 +72,7 @@ class Loop:
         self._acting = acting
         self._topology = topology
         self._reconciling = reconciling
+        self._hearing = hearing
         self._wake = inbox.arrived
         self._batch_size = settings.batch
         self._window = settings.window
@@ -89,7 +86,6 @@ class Loop:
         self._terms = Terms(settings.max_result_bytes, round(settings.lease_duration * 1000))
         self._max_losses = settings.delivery_limit
         self._patience = round(settings.lost_after * 1000)
-        self._hears_since = clock.now()
         self._next_due: int | None = 0
         self._next_renewal = 0
         self._more = True
@@ -100,10 +96,6 @@ class Loop:
         """Finish the batch that runs, then return from `run`."""
         self._stopped.set()
         self._wake.set()
-
-    def listen_anew(self) -> None:
-        """Grant workers the time to be heard: until now, nothing of what they said came here."""
-        self._hears_since = clock.now()
 
     async def begin(self) -> None:
         """Take up the work that an earlier scheduler left."""
@@ -137,12 +129,10 @@ class Loop:
             self._next_due or self._next_renewal,
             self._publishing.next_attempt or self._next_renewal,
         )
-        until = max(due, clock.now())
+        wait = max(0.0, (due - clock.now()) / 1000)
         with suppress(TimeoutError):
-            async with asyncio.timeout((until - clock.now()) / 1000):
+            async with asyncio.timeout(wait):
                 await self._wake.wait()
-        if clock.now() > until + LONG_PAUSE:
-            self.listen_anew()
         if not len(self._inbox) and self._publishing.has_only_confirms:
             with suppress(TimeoutError):  # let them share the next transaction
                 async with asyncio.timeout(CONFIRM_PAUSE):
@@ -194,7 +184,7 @@ class Loop:
                 is_down = True
             else:
                 if is_down:
-                    self.listen_anew()
+                    self._hearing.begin()
                     log.info("the database works again")
                 return
             with suppress(TimeoutError):
@@ -231,6 +221,7 @@ class Loop:
     def _work(self, found: Sorted, settled: Settled) -> Work:
         now = clock.now()
         renew = now >= self._next_renewal
+        hears_at = self._hearing.means_something_at(now, unread=len(self._inbox) > 0)
         return Work(
             now=now,
             requests=found.writes,
@@ -241,19 +232,10 @@ class Loop:
             fill=self._unfilled,
             room=self._publishing.room,
             run_timers=self._next_due is not None and now >= self._next_due,
-            leases=Leases(self._hears_at(now), self._max_losses, self._patience),
+            leases=Leases(hears_at, self._max_losses, self._patience),
             settle=self._more,
             renew_lease_until=now + self._lease if renew else None,
         )
-
-    def _hears_at(self, now: int) -> int:
-        """Return from when on silence means something: what workers said would have come by then.
-
-        Each of them gets the time of a lease after a start, a lost connection, or a pause of this
-        process; and nobody is judged while something that has arrived is unread.
-        """
-        unread = now + UNREAD_PAUSE if len(self._inbox) else 0
-        return max(self._hears_since + self._terms.lease, unread)
 
     def _note(self, todo: Work, done: Done) -> None:
         if todo.run_timers:

@@ -20,6 +20,7 @@ from scheduler.answering import Answering
 from scheduler.broker.inbox import Inbox
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
+from scheduler.hearing import Hearing
 from scheduler.loop import Loop
 from scheduler.publishing import Publishing
 from scheduler.reconciling import Reconciling
@@ -88,6 +89,7 @@ class Service:
             acting = Acting(outbox, tokens, answering.waiters, publishing, events=settings.events)
             lost_after = round(settings.lost_after * 1000)
             reconciling = Reconciling(outbox, topology, reader, names, lost_after, wake.set)
+            hearing = Hearing(round(settings.lease_duration * 1000))
             loop = Loop(
                 settings,
                 writer,
@@ -99,6 +101,7 @@ class Service:
                 acting,
                 topology,
                 reconciling,
+                hearing,
             )
 
             async def consume(session: Session) -> None:
@@ -113,7 +116,7 @@ class Service:
                 filled = await reader.read(dispatch.queues_with_held)
                 await outbox.declare({(queue.type, queue.channel) for queue in filled})
                 await inbox.consume(session)
-                loop.listen_anew()
+                hearing.begin()
                 log.info(
                     "ready: takes requests from %s, puts jobs into %s.<type>",
                     names.requests,
@@ -127,8 +130,8 @@ class Service:
             await outbox.start()
             await loop.begin()
             await consuming.start()
-            looking = asyncio.create_task(reconciling.run(), name="reconciling")
-            closing.push_async_callback(end, looking)
+            for watch in (hearing.run(), reconciling.run()):
+                closing.push_async_callback(end, asyncio.create_task(watch))
             self._loop = loop
             if self._stopped.is_set():
                 loop.stop()

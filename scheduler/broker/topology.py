@@ -154,15 +154,30 @@ class Topology:
             channel = await session.open_channel(essential=False)
             try:
                 await asyncio.gather(*(_look(channel, name) for name in names))
-            except ChannelClosed:  # by the first that is not there
-                found = [await self.depth(session, name) for name in names]
-                return {q for q, depth in zip(queues, found, strict=True) if depth is None}
+            except ChannelClosed:  # by the first that is not there, or not ours
+                return {
+                    queue
+                    for queue, name in zip(queues, names, strict=True)
+                    if await self._is_missing(session, name)
+                }
             finally:
                 await channel.close()
         return set()
 
+    async def _is_missing(self, session: Session, queue: str) -> bool:
+        channel = await session.open_channel(essential=False)
+        try:
+            await _look(channel, queue)
+        except ChannelNotFoundEntity as error:
+            return NO_SUCH_QUEUE in describe(error)
+        except ChannelClosed:
+            return False
+        finally:
+            await channel.close()
+        return False
+
     async def depth(self, session: Session, queue: str) -> QueueDepth | None:
-        """Return what the broker says of a queue, or None if there is no such queue.
+        """Return what the broker says of a queue; None if there is none, or it says nothing.
 
         Raises:
             Unavailable: the broker did not answer.
@@ -173,10 +188,8 @@ class Topology:
                 found = await channel.declaring.declare_queue(
                     queue, passive=True, timeout=CALL_TIMEOUT
                 )
-            except ChannelNotFoundEntity as error:
-                if NO_SUCH_QUEUE in describe(error):
-                    return None
-                raise
+            except ChannelClosed:
+                return None
             finally:
                 await channel.close()
         counts = found.declaration_result

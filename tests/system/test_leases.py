@@ -19,7 +19,7 @@ from broker_queue.job import JobId, State
 from broker_queue.local_broker.node import PrivateNode, installed_server
 from broker_queue.running import Job
 from broker_queue.worker import Worker
-from scheduler import loop
+from scheduler import hearing
 from tests.support.proxy import Proxy
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
@@ -236,7 +236,7 @@ async def test_after_a_pause_of_the_scheduler_no_worker_is_lost_at_once(
     scheduler: RunningScheduler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "LONG_PAUSE", LEASE * 1_000)
+    monkeypatch.setattr(hearing, "LONG_PAUSE", LEASE * 500)
     await queue.enqueue("long")
     delivery = await take_a_lease(raw)
     assert scheduler._loop is not None

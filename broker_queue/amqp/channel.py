@@ -281,6 +281,8 @@ class Channel:
         """Close it on purpose: the session goes on, unacknowledged messages are requeued."""
         self.declaring.close_callbacks.discard(self._on_closed)
         self.session.channels.discard(self)
+        if self.session.lost.done():
+            return  # it ends with the connection, which may answer nothing more
         with suppress(Unavailable):
             async with as_unavailable("not closed"), asyncio.timeout(CALL_TIMEOUT):
                 await self.declaring.close()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import aio_pika
 from yarl import URL
@@ -31,6 +31,8 @@ from broker_queue.amqp.failures import (
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 decoding.install()
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 for library in ("aio_pika", "aiormq"):  # without any handler it would go to standard error
@@ -102,6 +104,23 @@ class Session:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
+
+    async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something, or give it up with this session: half closed, it may answer nothing more.
+
+        Raises:
+            Unavailable: the session is lost.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self.lost}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Unavailable(f"the connection was lost: {self.lost.result()}")
+            return task.result()
+        finally:
+            if not task.done():
+                await end(task)
 
     def fail(self, reason: str) -> None:
         """End this session; the connection starts over."""

@@ -122,7 +122,9 @@ class Outbox:
         Raises:
             Unavailable: the broker did not answer.
         """
-        return await self._topology.declare_job_queues(await self.session(), queues, anew=anew)
+        session = await self.session()
+        declaring = self._topology.declare_job_queues(session, queues, anew=anew)
+        return await session.unless_lost(declaring)
 
     async def revoke(self, tokens: Iterable[tuple[str, str, str]]) -> None:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.

@@ -143,7 +143,7 @@ class _Shapes:
 
     def attempts(self, graph: Graph) -> None:
         """Jobs that fail at first, or at last, and jobs that run because of it."""
-        for _ in range(self._chance.randint(2, 6)):
+        for _ in range(self._chance.randint(3, 9)):
             job = self.job(graph, **self._attempts(always=True))
             self.job(graph, [job.failed])
             self.job(graph, [job.ended])
@@ -196,9 +196,9 @@ class _Shapes:
     def _attempts(self, *, always: bool = False) -> dict[str, Any]:
         if not always and self._chance.random() < 0.7:
             return {}
-        backoff = Backoff(initial=self._chance.choice((0.0, 0.1)), factor=1.5)
+        backoff = Backoff(initial=self._chance.choice((0.0, 0.0, 0.1)), factor=1.5)
         return {
-            "max_attempts": self._chance.randint(1, 4),
+            "max_attempts": self._chance.randint(2, 4),
             "succeed_at": self._chance.randint(1, 5),
             "backoff": backoff,
         }
@@ -213,7 +213,7 @@ def works(seed: int, client: int) -> Iterator[Work]:
     chance = random.Random(f"{seed} work of client {client}")
     shapes = _Shapes(chance)
     kinds: list[tuple[Callable[[Graph], None], int]] = [
-        (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 3),
+        (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 4),
         (shapes.growing, 3), (shapes.delayed, 1), (shapes.single, 2),
     ]  # fmt: skip
     while True:

@@ -33,7 +33,7 @@ repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 		echo "round $$round"; $(PYTEST) --quiet || exit 1; \
 	done
 
-faults: $(VENV)/.development ## kill scheduler, workers and broker 1,000 times, then check every promise (half an hour)
+faults: $(VENV)/.development ## kill scheduler, workers and broker 1,000 times, then check every promise (a quarter of an hour)
 	$(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing

@@ -38,6 +38,10 @@ ONCE = frozenset(
 )
 """Points that a process comes to rarely."""
 
+OFTEN = frozenset({Point.BEFORE_COMMIT, Point.AFTER_COMMIT})
+"""Points to die at twice as often: all promises hang on them. The first transactions of a scheduler
+only prepare it, so it does not die in those."""
+
 PATIENCE = 6.0
 """Seconds of a process that does not come to its point, then it is killed where it is."""
 
@@ -58,7 +62,7 @@ class Kill:
 
 
 def kills(seed: int, victim: Victim) -> Iterator[Kill]:
-    """Yield the ends of the lives of one process; half of them at a point, each in its turn."""
+    """Yield the ends of the lives of one process; most of them at a point, each in its turn."""
     chance = random.Random(f"{seed} kills of {victim}")
     points = SCHEDULER_POINTS if victim is Victim.SCHEDULER else WORKER_POINTS
     deck: list[Point] = []
@@ -66,9 +70,14 @@ def kills(seed: int, victim: Victim) -> Iterator[Kill]:
         if chance.random() < 0.4:
             yield Kill(None, 0, chance.uniform(0.5, 4.0))
             continue
-        deck = deck or chance.sample(points, len(points))
+        if not deck:
+            deck = [*points, *(point for point in points if point in OFTEN)]
+            chance.shuffle(deck)
         point = deck.pop()
-        count = 1 if point in ONCE else chance.choice((1, 1, 2, 3, 5, 8, 13))
+        if point in ONCE:
+            count = 1
+        else:
+            count = chance.choice((4, 6, 9, 14, 21) if point in OFTEN else (1, 1, 2, 3, 5, 8, 13))
         yield Kill(point, count, PATIENCE)
 
 
@@ -145,7 +154,7 @@ class _Shapes:
 
     def attempts(self, graph: Graph) -> None:
         """Jobs that fail at first, or at last, and jobs that run because of it."""
-        for _ in range(self._chance.randint(2, 6)):
+        for _ in range(self._chance.randint(3, 9)):
             job = self.job(graph, **self._attempts(always=True))
             self.job(graph, [job.failed])
             self.job(graph, [job.ended])
@@ -200,9 +209,9 @@ class _Shapes:
     def _attempts(self, *, always: bool = False) -> dict[str, Any]:
         if not always and self._chance.random() < 0.7:
             return {}
-        backoff = Backoff(initial=self._chance.choice((0.0, 0.1)), factor=1.5)
+        backoff = Backoff(initial=self._chance.choice((0.0, 0.0, 0.1)), factor=1.5)
         return {
-            "max_attempts": self._chance.randint(1, 4),
+            "max_attempts": self._chance.randint(2, 4),
             "succeed_at": self._chance.randint(1, 5),
             "backoff": backoff,
         }
@@ -217,7 +226,7 @@ def works(seed: int, client: int) -> Iterator[Work]:
     chance = random.Random(f"{seed} work of client {client}")
     shapes = _Shapes(chance)
     kinds: list[tuple[Callable[[Graph], None], int]] = [
-        (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 3),
+        (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 4),
         (shapes.growing, 3), (shapes.delayed, 1), (shapes.single, 2),
     ]  # fmt: skip
     while True:

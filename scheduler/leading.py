@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from broker_queue.failpoints import Point, failpoint
 from scheduler import clock
@@ -14,6 +16,8 @@ from scheduler.store.database import Database, DatabaseDown
 from scheduler.store.writer import Writer
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STANDBY_PAUSE = 1.0
 """Seconds between looks at the lease."""
@@ -27,10 +31,10 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
 
     Raises:
         ConfigurationError: the database is newer than this program.
-        DatabaseDown: it does not work; one that another scheduler is writing is waited for.
+        DatabaseDown: it does not work; one that is locked or full is waited for.
     """
     name = leader.this_holder()
-    is_told = False
+    is_told, is_full = False, False
     while not stopped.is_set():
         try:
             await writer.prepare()
@@ -44,10 +48,15 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
             current = await writer.unfenced_transaction(leader.holder)
             waits_for = current[0] if current else "another scheduler"
         except DatabaseDown as error:
-            if not error.is_busy:
+            if not (error.is_busy or error.is_full):
                 raise
+            if error.is_full and not is_full:
+                log.error("waiting: %s", error)
+            is_full = error.is_full
             waits_for = "another scheduler"
-        if not is_told:
+        else:
+            is_full = False
+        if not is_told and not is_full:
             is_told = True
             log.info(
                 "standby: %s is active on %s; taking over when it is gone", waits_for, database
@@ -56,6 +65,30 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
             async with asyncio.timeout(STANDBY_PAUSE):
                 await stopped.wait()
     return False
+
+
+async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event) -> T | None:
+    """Return what `call` returns once the database is neither locked nor full.
+
+    Returns:
+        None when `stopped` was set before.
+
+    Raises:
+        DatabaseDown: it does not work.
+    """
+    is_told = False
+    while not stopped.is_set():
+        try:
+            return await call()
+        except DatabaseDown as error:
+            if not (error.is_busy or error.is_full):
+                raise
+            log.log(logging.DEBUG if is_told else logging.ERROR, "waiting: %s", error)
+            is_told = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STANDBY_PAUSE):
+                await stopped.wait()
+    return None
 
 
 async def give_up(writer: Writer) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Unavailable
 from scheduler import clock, work
 from scheduler.acting import Acting
@@ -91,6 +92,8 @@ class Loop:
         self._more = True
         self._unfilled: set[int] = set()
         self._stopped = asyncio.Event()
+        self._answered: list[Delivery] = []
+        """Reads of the batch that waits for the database, answered before it is folded."""
 
     def stop(self) -> None:
         """Finish the batch that runs, then return from `run`."""
@@ -108,6 +111,7 @@ class Loop:
 
         Raises:
             leader.LostLease: another scheduler took over.
+            DatabaseDown: the database is damaged.
         """
         while not self._stopped.is_set():
             await self._wait_for_work()
@@ -152,7 +156,7 @@ class Loop:
         """
         try:
             await self._fold_when_possible(batch)
-        except leader.LostLease:
+        except (leader.LostLease, DatabaseDown):
             raise
         except Exception:
             if not batch:
@@ -162,36 +166,70 @@ class Loop:
             for single in batch.singles():
                 try:
                     await self._fold_when_possible(single)
-                except leader.LostLease:
+                except (leader.LostLease, DatabaseDown):
                     raise
                 except Exception:
                     await self._park_culprit(single)
 
     async def _fold_when_possible(self, batch: Batch) -> None:
-        """Fold a batch; while the database does not work, wait, and acknowledge nothing."""
-        is_down = False
+        """Fold a batch; while the database does not work, wait, and acknowledge nothing.
+
+        Requests that only read are answered meanwhile, as far as the database can be read.
+
+        Raises:
+            DatabaseDown: it is damaged.
+        """
+        trouble = ""
         while True:
             try:
-                if is_down:
+                if trouble:
                     await self.begin()  # the last transaction may have been committed all the same
                 await self._fold(batch)
             except DatabaseDown as error:
-                log.log(
-                    logging.DEBUG if is_down else logging.ERROR,
-                    "nothing is acknowledged until the database works: %s",
-                    error,
-                )
-                is_down = True
+                if error.is_damaged:
+                    raise
+                level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                log.log(level, "nothing is acknowledged until the database works: %s", error)
+                trouble = str(error)
             else:
-                if is_down:
+                if trouble:
                     self._hearing.begin()
                     log.info("the database works again")
                 return
+            await self._answer_reads(batch)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DATABASE_PAUSE):
                     await self._stopped.wait()
             if self._stopped.is_set():
                 return  # the broker delivers the batch again, to the next scheduler
+
+    async def _answer_reads(self, batch: Batch) -> None:
+        """Answer what only reads, of the batch that waits and of what has arrived since.
+
+        The former are acknowledged with their batch, so they are kept from a second answer here;
+        a reader that finds the database out of order answers ``unavailable``.
+        """
+        for request in sort(
+            Batch(batch.requests), self._tokens, self._terms, self._answering.has
+        ).reads:
+            if request.delivery not in self._answered:
+                self._answered.append(request.delivery)
+                self._answering.begin(request)
+        for delivery in self._inbox.take_requests(self._answering.has):
+            found = sort(Batch([delivery]), self._tokens, self._terms, self._answering.has)
+            for request in found.reads:
+                self._answering.begin(request)
+            for refusal in found.refused:
+                await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
+            await self._settle_one(delivery, found.parked)
+
+    async def _settle_one(self, delivery: Delivery, parked: Sequence[Parked]) -> None:
+        """Settle one delivery alone: those before it wait for the database."""
+        try:
+            await self._outbox.park(parked)
+            await delivery.acknowledge()
+        except Unavailable as error:
+            delivery.channel.session.fail(f"a message could not be settled: {error}")
 
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
@@ -258,7 +296,9 @@ class Loop:
         except Exception:  # whoever was not told asks again, and then finds it done
             log.exception("not everybody was told of what was committed")
         for request in found.reads:
-            self._answering.begin(request)
+            if request.delivery not in self._answered:
+                self._answering.begin(request)
+        self._answered.clear()
         unheard = [Parked(request.delivery, reason) for request, reason in done.refused]
         await self._settle(batch, [*found.parked, *unheard])
 

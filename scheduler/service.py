@@ -72,7 +72,11 @@ class Service:
 
     async def _serve(self, database: Database, writer: Writer) -> None:
         settings, names = self._settings, Names(self._settings.namespace)
-        tokens = Tokens(await writer.transaction(partial(secret.get, make=secrets.token_bytes)))
+        get = partial(secret.get, make=secrets.token_bytes)
+        key = await leading.once_possible(partial(writer.transaction, get), self._stopped)
+        if key is None:
+            return
+        tokens = Tokens(key)
         wake = asyncio.Event()
         topology = Topology(names, settings.queue_type, settings.delivery_limit, wake.set)
         inbox = Inbox(names, wake)
@@ -128,7 +132,7 @@ class Service:
             closing.push_async_callback(consuming.close)
             closing.push_async_callback(answering.close)
             await outbox.start()
-            await loop.begin()
+            await leading.once_possible(loop.begin, self._stopped)
             await consuming.start()
             for watch in (hearing.run(), reconciling.run()):
                 closing.push_async_callback(end, asyncio.create_task(watch))

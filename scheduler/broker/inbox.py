@@ -81,6 +81,13 @@ class Inbox:
             _take(self._requests, limit), _take(self._reports, limit), _take(self._dead, limit)
         )
 
+    def take_requests(self, is_wanted: Callable[[str], bool]) -> list[Delivery]:
+        """Return the requests that have arrived and whose type is wanted; the others stay."""
+        wanted = [delivery for delivery in self._requests if is_wanted(delivery.type or "")]
+        for delivery in wanted:
+            self._requests.remove(delivery)
+        return wanted
+
     def __len__(self) -> int:
         return len(self._requests) + len(self._reports) + len(self._dead)
 

@@ -70,6 +70,22 @@ READER_PRAGMAS = (
 )
 
 
+_LOCKED = ("is locked by another process", "; end that process: work goes on by itself then")
+_DAMAGED = ("is damaged", "; restore a backup, see Backup and restore in docs/settings.md")
+_TROUBLE = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_FULL: ("has no room", "; make room on its disk: work goes on by itself then"),
+    sqlite3.SQLITE_READONLY: (
+        "cannot be written",
+        "; check the owner, the mode and the mount of the file and of its folder",
+    ),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "; check the path, and the mode of its folder"),
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+"""What SQLite's primary result codes mean for an operator, and the way out."""
+
 _REFUSALS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """The database works; it was asked for what it refuses, now and ever."""
 
@@ -81,11 +97,22 @@ class DatabaseDown(BrokerQueueError):
 
     Attributes:
         is_busy: only locked, by another process that writes.
+        is_full: there is no room for it on the disk.
+        is_damaged: what the file holds is no sound database; waiting does not heal that.
     """
 
-    def __init__(self, message: str, *, is_busy: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_busy: bool = False,
+        is_full: bool = False,
+        is_damaged: bool = False,
+    ) -> None:
         super().__init__(message)
         self.is_busy = is_busy
+        self.is_full = is_full
+        self.is_damaged = is_damaged
 
 
 class Database:
@@ -208,10 +235,15 @@ def outages_translated(path: str | None) -> Iterator[None]:
         raise
     except (DatabaseError, PoolTimeout, sqlite3.DatabaseError, OSError) as error:
         original = getattr(error, "orig", None) or error
-        code = getattr(original, "sqlite_errorcode", None)
-        is_busy = code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        text = f"the database {path} cannot be used: {type(original).__name__}: {original}"
-        raise DatabaseDown(text, is_busy=is_busy) from error
+        code = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF
+        problem, way_out = _TROUBLE.get(code, ("cannot be used", ""))
+        text = f"the database {path} {problem} ({type(original).__name__}: {original}){way_out}"
+        raise DatabaseDown(
+            text,
+            is_busy=code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+            is_full=code == sqlite3.SQLITE_FULL,
+            is_damaged=code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+        ) from error
 
 
 def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:

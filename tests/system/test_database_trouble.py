@@ -1,0 +1,169 @@
+"""Disk full, locked, read-only: work waits and goes on by itself. Damaged: a clear end."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_queue.client import JobQueue
+from broker_queue.requests import REQUESTS_KEY
+from scheduler import loop, work
+from scheduler.store import database as databases
+from tests.support.raw import RawClient
+from tests.support.schedulers import RunningScheduler, SchedulerProcess
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
+
+IN_TROUBLE = "nothing is acknowledged until the database works"
+
+
+def asking(pragma: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have SQLite itself refuse: set a pragma of the writing connection in each transaction."""
+    apply = work.apply
+
+    def applied(connection: Any, *args: Any) -> Any:
+        connection.exec_driver_sql(f"PRAGMA {pragma()}")
+        try:
+            return apply(connection, *args)
+        finally:  # or it could not even begin the next one
+            connection.exec_driver_sql("PRAGMA query_only = OFF")
+
+    monkeypatch.setattr(work, "apply", applied)
+
+
+async def cancel(raw: RawClient, job: str) -> None:
+    """Ask for it without waiting for an answer."""
+    body = json.dumps({"jobs": [job]}).encode()
+    await raw.publish(raw.names.requests, REQUESTS_KEY, body, type="cancel")
+
+
+def damage(database: Path) -> None:
+    """Overwrite all pages but the first."""
+    size = database.stat().st_size
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+def forget(database: Path) -> None:
+    """Remove the file: what cleans up after tests asks it for the names of queues."""
+    database.unlink()
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "text"),
+    [
+        ("max_page_count = 1", "max_page_count = 1073741823", "has no room"),
+        ("query_only = ON", "query_only = OFF", "cannot be written"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_work_goes_on_by_itself_once_the_database_can_be_written_again(
+    raw: RawClient,
+    queue: JobQueue,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bad: str,
+    good: str,
+    text: str,
+) -> None:
+    monkeypatch.setattr(loop, "DATABASE_PAUSE", 0.05)
+    caplog.set_level("INFO")
+    before = await queue.enqueue("before")
+    setting, tries = good, 0
+
+    def pragma() -> str:
+        nonlocal tries
+        tries += setting == bad
+        return setting
+
+    asking(pragma, monkeypatch)
+    taken = await raw.take("before")
+    setting = bad
+    large = b'"' + b"x" * 500_000 + b'"'
+    await raw.tell("finished", taken.correlation_id, large)
+
+    async def tried_often() -> bool:
+        return tries > 3
+
+    await until(tried_often)
+    assert (await queue.job_status(before)).result is None  # read meanwhile
+    told = [record for record in caplog.records if IN_TROUBLE in record.getMessage()]
+    errors = [record for record in told if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert text in errors[0].getMessage()
+    assert str(database) in errors[0].getMessage()
+    setting = good
+    [status] = await queue.wait([before], timeout=PATIENCE)
+    assert len(status.result or "") == 500_000
+
+    async def is_told() -> bool:
+        return "the database works again" in caplog.text
+
+    await until(is_told)
+
+
+async def test_reads_are_answered_and_writes_wait_while_another_process_holds_the_lock(
+    raw: RawClient,
+    queue: JobQueue,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "DATABASE_PAUSE", 0.05)
+    asking(lambda: "busy_timeout = 10", monkeypatch)
+    known = await queue.enqueue("a")
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await cancel(raw, known)
+        assert (await queue.job_status(known)).canceled is False
+        other.execute("ROLLBACK")
+    [status] = await queue.wait([known], timeout=PATIENCE)
+    assert status.canceled
+
+
+async def test_a_damaged_database_ends_the_scheduler_with_one_line(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    async with (
+        RunningScheduler(url=broker_url, namespace=namespace, database=database),
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+    ):
+        await queue.enqueue("a")
+    damage(database)
+    process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await process.start(wait=False)
+    assert process.process is not None
+    assert await process.process.wait() == 2
+    _, log = await process.terminate()
+    assert f"{database} is damaged" in log
+    assert "restore a backup" in log
+    assert "Traceback" not in log
+    forget(database)
+
+
+async def test_damage_while_it_runs_parks_nothing_and_ends_it(
+    raw: RawClient, queue: JobQueue, scheduler: RunningScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = databases.DatabaseDown("the database is damaged", is_damaged=True)
+
+    def fail(*_: Any) -> None:
+        raise damaged
+
+    job = await queue.enqueue("a")
+    monkeypatch.setattr(work, "apply", fail)
+    await cancel(raw, job)
+
+    async def ended() -> bool:
+        return scheduler.error is not None
+
+    await until(ended)
+    assert scheduler.error is damaged
+    scheduler.error = None
+    assert await raw.count(raw.names.parked) == 0
+    assert await raw.count(raw.names.requests) == 1

@@ -19,7 +19,7 @@ from scheduler import logs
 from scheduler.service import Service
 from scheduler.settings import Settings
 from scheduler.store.database import DatabaseDown
-from scheduler.store.leader import LostLease
+from scheduler.store.leader import LostLeadership
 
 log = logging.getLogger("scheduler")
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(settings: Settings) -> None:
-    """Serve; a scheduler that lost its lease goes on as standby."""
+    """Serve; a scheduler that lost its leadership goes on as standby."""
     stopping = False
     service: Service | None = None
 
@@ -71,7 +71,7 @@ async def _run(settings: Settings) -> None:
         service = Service(settings)
         try:
             await service.run()
-        except LostLease as error:
+        except LostLeadership as error:
             log.warning("%s; going on as standby", error)
         else:
             return

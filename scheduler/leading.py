@@ -1,4 +1,4 @@
-"""Becoming the active scheduler of a database: taking the lease, or waiting for it as standby."""
+"""Becoming the active scheduler of a database: taking the leadership, or waiting for it as standby."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STANDBY_PAUSE = 1.0
-"""Seconds between looks at the lease."""
+"""Seconds between looks at the leadership."""
 
 
-async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.Event) -> bool:
-    """Wait for the lease, of `lease` milliseconds, and give the writer its epoch.
+async def lead(
+    writer: Writer, database: Database, takeover_after: int, stopped: asyncio.Event
+) -> bool:
+    """Wait for the leadership, which lasts `takeover_after` milliseconds, and give the writer its epoch.
 
     Returns:
         False when `stopped` was set before.
@@ -39,7 +41,7 @@ async def lead(writer: Writer, database: Database, lease: int, stopped: asyncio.
         try:
             await writer.prepare()
             now = clock.now()
-            take = partial(leader.take, holder=name, now=now, until=now + lease)
+            take = partial(leader.take, holder=name, now=now, until=now + takeover_after)
             writer.epoch = await writer.unfenced_transaction(take)
             if writer.epoch is not None:
                 failpoint(Point.AFTER_LEADERSHIP)
@@ -92,8 +94,10 @@ async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event
 
 
 async def give_up(writer: Writer) -> None:
-    """Let the lease lapse now, so that a standby need not wait for it."""
+    """Let the leadership lapse now, so that a standby need not wait for it."""
     try:
         await writer.transaction(leader.give_up)
     except DatabaseDown as error:
-        log.warning("the lease was not given up, so a standby waits until it lapses: %s", error)
+        log.warning(
+            "the leadership was not given up, so a standby waits until it lapses: %s", error
+        )

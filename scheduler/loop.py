@@ -77,7 +77,7 @@ class Loop:
         self._wake = inbox.arrived
         self._batch_size = settings.batch
         self._window = settings.window
-        self._lease = round(settings.takeover_after * 1000)
+        self._takeover_after = round(settings.takeover_after * 1000)
         self._limits = Limits(
             max_args_bytes=settings.max_args_bytes,
             max_result_bytes=settings.max_result_bytes,
@@ -110,7 +110,7 @@ class Loop:
         """Serve until stopped, then note what the broker still confirms.
 
         Raises:
-            leader.LostLease: another scheduler took over.
+            leader.LostLeadership: another scheduler took over.
             DatabaseDown: the database is damaged.
         """
         while not self._stopped.is_set():
@@ -156,7 +156,7 @@ class Loop:
         """
         try:
             await self._fold_when_possible(batch)
-        except (leader.LostLease, DatabaseDown):
+        except (leader.LostLeadership, DatabaseDown):
             raise
         except Exception:
             if not batch:
@@ -166,7 +166,7 @@ class Loop:
             for single in batch.singles():
                 try:
                     await self._fold_when_possible(single)
-                except (leader.LostLease, DatabaseDown):
+                except (leader.LostLeadership, DatabaseDown):
                     raise
                 except Exception:
                     await self._park_culprit(single)
@@ -272,7 +272,7 @@ class Loop:
             run_timers=self._next_due is not None and now >= self._next_due,
             leases=Leases(hears_at, self._max_losses, self._patience),
             settle=self._more,
-            renew_lease_until=now + self._lease if renew else None,
+            lead_until=now + self._takeover_after if renew else None,
         )
 
     def _note(self, todo: Work, done: Done) -> None:
@@ -281,8 +281,8 @@ class Loop:
         due = done.effects.next_due
         if due is not None and (self._next_due is None or due < self._next_due):
             self._next_due = due
-        if todo.renew_lease_until is not None:
-            self._next_renewal = todo.now + self._lease // 3
+        if todo.lead_until is not None:
+            self._next_renewal = todo.now + self._takeover_after // 3
         self._more = done.effects.more
         self._publishing.postpone(done.effects.unpublished)
         self._unfilled = done.effects.unfilled

@@ -1,4 +1,4 @@
-"""One scheduler from start to stop: takes the lease, puts its parts together, closes them in order.
+"""One scheduler from start to stop: takes the leadership, puts its parts together, closes them in order.
 
 What it does in between is in `scheduler.loop`.
 """
@@ -60,14 +60,14 @@ class Service:
         Raises:
             ConfigurationError: database or broker cannot be used as they are set.
             DatabaseDown: the database cannot be opened or taken.
-            leader.LostLease: another scheduler took over.
+            leader.LostLeadership: another scheduler took over.
         """
         database = Database(self._settings.database)
         async with AsyncExitStack() as closing:
             writer = Writer(database)
             closing.push_async_callback(writer.close)
-            lease = round(self._settings.takeover_after * 1000)
-            if await leading.lead(writer, database, lease, self._stopped):
+            takeover_after = round(self._settings.takeover_after * 1000)
+            if await leading.lead(writer, database, takeover_after, self._stopped):
                 await self._serve(database, writer)
 
     async def _serve(self, database: Database, writer: Writer) -> None:

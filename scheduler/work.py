@@ -42,7 +42,7 @@ class Work:
     settle: bool = False
     room: Room = NO_ROOM
     """What may be handed out: publishing more than the broker takes would only fill memory."""
-    renew_lease_until: int | None = None
+    lead_until: int | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -57,7 +57,7 @@ class Work:
             or self.settle
             or self.remade
             or self.lost
-            or self.renew_lease_until
+            or self.lead_until
         )
 
 
@@ -85,8 +85,8 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
     """Do `work` inside a transaction of the writer."""
     transaction = Transaction(connection, work.now, chance, limits)
     done = Done(transaction.effects)
-    if work.renew_lease_until is not None:
-        leader.renew(connection, work.renew_lease_until)
+    if work.lead_until is not None:
+        leader.renew(connection, work.lead_until)
         timers.forget_old_parts(transaction)
     if work.remade:  # before what was published since counts as published
         recover.refill(transaction, work.remade, work.leases.patience)

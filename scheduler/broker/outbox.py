@@ -38,7 +38,7 @@ LOGGED_AT_ONCE = 5
 """Parked messages of one batch that have log lines of their own."""
 
 PROMPTLY = 5.0
-"""Seconds for what the loop itself publishes; the lease must be renewed in the meantime."""
+"""Seconds for what the loop itself publishes; the leadership must be renewed in the meantime."""
 
 
 class JobMessage(NamedTuple):

@@ -1,7 +1,7 @@
-"""One active scheduler for each database: a lease row with an epoch.
+"""One active scheduler for each database: a leadership row with an epoch.
 
-Taking the lease raises the epoch by one. Every later transaction of the new holder checks that the
-epoch is still its own, in the transaction itself; so a holder that was paused, and whose lease was
+Taking the leadership raises the epoch by one. Every later transaction of the new holder checks that the
+epoch is still its own, in the transaction itself; so a holder that was paused, and whose leadership was
 taken meanwhile, fails its next write in place of doing it. Times are this machine's clock.
 """
 
@@ -19,17 +19,17 @@ from scheduler.store.tables import leader
 _EPOCH = select(leader.c.epoch).where(leader.c.key == 1)
 
 
-class LostLease(BrokerQueueError):
+class LostLeadership(BrokerQueueError):
     """Another scheduler has taken over this database."""
 
 
 def this_holder() -> str:
-    """Return the name under which this process holds the lease."""
+    """Return the name under which this process holds the leadership."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def take(connection: Connection, holder: str, now: int, until: int) -> int | None:
-    """Take the lease if it is free or lapsed, or its holder is gone; return the new epoch."""
+    """Take the leadership if it is free or lapsed, or its holder is gone; return the new epoch."""
     row = connection.execute(select(leader)).one_or_none()
     if row is None:
         connection.execute(insert(leader).values(key=1, holder=holder, epoch=1, expires_at=until))
@@ -42,18 +42,18 @@ def take(connection: Connection, holder: str, now: int, until: int) -> int | Non
 
 
 def holder(connection: Connection) -> tuple[str, int] | None:
-    """Return who holds the lease, and until when."""
+    """Return who holds the leadership, and until when."""
     row = connection.execute(select(leader.c.holder, leader.c.expires_at)).one_or_none()
     return None if row is None else (row.holder, row.expires_at)
 
 
 def renew(connection: Connection, until: int) -> None:
-    """Prolong the lease; the transaction has checked the epoch."""
+    """Prolong the leadership; the transaction has checked the epoch."""
     connection.execute(_RENEW, {"until": until})
 
 
 def give_up(connection: Connection) -> None:
-    """Let the lease lapse now, so that a standby need not wait."""
+    """Let the leadership lapse now, so that a standby need not wait."""
     connection.execute(_RENEW, {"until": 0})
 
 
@@ -61,11 +61,11 @@ def check_epoch(connection: Connection, epoch: int | None) -> None:
     """Check that this transaction's writer is still the active one.
 
     Raises:
-        LostLease: it is not.
+        LostLeadership: it is not.
     """
     current = connection.execute(_EPOCH).scalar_one_or_none()
     if current != epoch:
-        raise LostLease(
+        raise LostLeadership(
             f"another scheduler has taken over this database (epoch {current}, ours was {epoch})"
         )
 
@@ -76,8 +76,8 @@ _RENEW = update(leader).values(expires_at=bindparam("until"))
 def _is_gone(holder: str, candidate: str) -> bool:
     """Whether the holder was a process of this machine that no longer exists.
 
-    Spares a restart after a crash the rest of the lease. A process id that was used again only
-    means that the lease is waited for.
+    Spares a restart after a crash the rest of the leadership. A process id that was used again only
+    means that the leadership is waited for.
     """
     host, _, pid = holder.rpartition(":")
     if holder == candidate:

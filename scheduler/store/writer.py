@@ -2,7 +2,7 @@
 
 A transaction is a function of the connection. It runs from BEGIN to COMMIT in one visit to the
 thread, which costs a third of what the same statements cost one by one through an asynchronous
-driver. The epoch is checked inside each transaction, so a scheduler that lost its lease while it
+driver. The epoch is checked inside each transaction, so a scheduler that lost its leadership while it
 was paused cannot write.
 """
 
@@ -51,13 +51,13 @@ class Writer:
         a whole, and the caller must treat its outcome as unknown.
 
         Raises:
-            leader.LostLease: another scheduler took over; nothing was written.
+            leader.LostLeadership: another scheduler took over; nothing was written.
             DatabaseDown: it does not work.
         """
         return await self._call(self._transact, work)
 
     async def unfenced_transaction(self, work: Callable[[Connection], T]) -> T:
-        """Like `transaction`, without the epoch check: for taking the lease itself."""
+        """Like `transaction`, without the epoch check: for taking the leadership itself."""
         return await self._call(self._transact_unfenced, work)
 
     async def close(self) -> None:

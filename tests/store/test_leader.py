@@ -1,4 +1,4 @@
-"""The lease: one writer, and a paused one finds itself locked out."""
+"""The leadership: one writer, and a paused one finds itself locked out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nothing(_connection: Connection) -> None:
     """A transaction that only checks the epoch."""
 
 
-async def test_the_lease_is_free_then_held_then_lapses(database: Database) -> None:
+async def test_the_leadership_is_free_then_held_then_lapses(database: Database) -> None:
     writer = Writer(database)
     await writer.prepare()
     take = partial(writer.unfenced_transaction)
@@ -36,7 +36,7 @@ async def test_the_lease_is_free_then_held_then_lapses(database: Database) -> No
     await writer.close()
 
 
-async def test_a_writer_whose_lease_was_taken_writes_nothing_more(database: Database) -> None:
+async def test_a_writer_whose_leadership_was_taken_writes_nothing_more(database: Database) -> None:
     paused, other = Writer(database), Writer(database)
     await paused.prepare()
     paused.epoch = await paused.unfenced_transaction(
@@ -46,14 +46,14 @@ async def test_a_writer_whose_lease_was_taken_writes_nothing_more(database: Data
     other.epoch = await other.unfenced_transaction(
         partial(leader.take, holder="there:2", now=101, until=200)
     )
-    with pytest.raises(leader.LostLease, match="epoch 2, ours was 1"):
+    with pytest.raises(leader.LostLeadership, match="epoch 2, ours was 1"):
         await paused.transaction(nothing)
     await other.transaction(nothing)
     await paused.close()
     await other.close()
 
 
-async def test_a_lease_given_up_is_free_at_once(database: Database) -> None:
+async def test_a_leadership_given_up_is_free_at_once(database: Database) -> None:
     writer = Writer(database)
     await writer.prepare()
     writer.epoch = await writer.unfenced_transaction(
@@ -66,7 +66,7 @@ async def test_a_lease_given_up_is_free_at_once(database: Database) -> None:
     await writer.close()
 
 
-async def test_the_lease_of_a_process_that_is_gone_need_not_be_waited_for(
+async def test_the_leadership_of_a_process_that_is_gone_need_not_be_waited_for(
     database: Database,
 ) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")

@@ -18,7 +18,7 @@ from broker_queue.job import State
 from broker_queue.requests import REQUESTS_KEY
 from broker_queue.worker import Worker
 from scheduler.store.database import MIGRATIONS
-from scheduler.store.leader import LostLease
+from scheduler.store.leader import LostLeadership
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler, SchedulerProcess
 from tests.support.waiting import PATIENCE, until
@@ -137,7 +137,7 @@ async def test_a_scheduler_that_was_paused_goes_on_as_standby_and_takes_over_aga
     assert code == 0, log
 
 
-async def test_a_scheduler_whose_lease_was_taken_writes_nothing_and_blames_no_message(
+async def test_a_scheduler_whose_leadership_was_taken_writes_nothing_and_blames_no_message(
     broker_url: str, namespace: str, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scheduler = RunningScheduler(url=broker_url, namespace=namespace, database=database)
@@ -154,6 +154,6 @@ async def test_a_scheduler_whose_lease_was_taken_writes_nothing_and_blames_no_me
 
             await until(has_given_it_up)
         assert connection.execute("SELECT count(*) FROM job").fetchone() == (0,)
-    with pytest.raises(LostLease):
+    with pytest.raises(LostLeadership):
         await scheduler.stop()
     assert "could not be folded" not in caplog.text

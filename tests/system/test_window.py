@@ -177,7 +177,7 @@ async def test_a_scheduler_whose_epoch_is_old_cannot_write(tmp_path: Path) -> No
         assert taken is None
         new.epoch = await new.unfenced_transaction(lambda c: leader.take(c, "two:2", 2_001, 9_000))
         assert (old.epoch, new.epoch) == (1, 2)
-        with pytest.raises(leader.LostLease, match="epoch 2, ours was 1"):
+        with pytest.raises(leader.LostLeadership, match="epoch 2, ours was 1"):
             await old.transaction(lambda c: leader.renew(c, 99_000))
         assert await new.transaction(leader.holder) == ("two:2", 9_000)
     finally:

@@ -85,7 +85,12 @@ class Service:
             closing.push_async_callback(reader.close)
             results = Reader(database, 1)  # of its own: jobs do not wait for those who ask
             closing.push_async_callback(results.close)
-            outbox = Outbox(settings.url, names, topology, wake.set)
+
+            async def filled() -> set[tuple[str, str]]:
+                found = await reader.read(dispatch.queues_with_held)
+                return {(queue.type, queue.channel) for queue in found}
+
+            outbox = Outbox(settings.url, names, topology, filled, wake.set)
             closing.push_async_callback(outbox.close)
             publishing = Publishing(outbox, results, names, tokens, wake.set)
             answering = Answering(settings, names, reader, outbox, topology, tokens)
@@ -117,8 +122,6 @@ class Service:
                         "has seen it go; if it has another database, give it another namespace",
                         names.requests,
                     )
-                filled = await reader.read(dispatch.queues_with_held)
-                await outbox.declare({(queue.type, queue.channel) for queue in filled})
                 await inbox.consume(session)
                 hearing.begin()
                 log.info(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
@@ -52,11 +52,25 @@ class JobMessage(NamedTuple):
 
 
 class Outbox:
-    """Publishes on a connection of its own, since the broker may block one that publishes."""
+    """Publishes on a connection of its own, since the broker may block one that publishes.
+
+    Args:
+        url: of the broker.
+        names: of the namespace.
+        topology: declared on each new connection.
+        filled: returns type and channel of the queues that jobs were put into.
+        on_up: called when there is a new connection.
+    """
 
     def __init__(
-        self, url: str, names: Names, topology: Topology, on_up: Callable[[], None]
+        self,
+        url: str,
+        names: Names,
+        topology: Topology,
+        filled: Callable[[], Awaitable[set[tuple[str, str]]]],
+        on_up: Callable[[], None],
     ) -> None:
+        self._filled = filled
         self._names = names
         self._topology = topology
         self._on_up = on_up
@@ -228,6 +242,7 @@ class Outbox:
         confirmed = await session.open_channel()
         await self._topology.declare(confirmed)
         await self._probe(confirmed)
+        await self._topology.restore(session, await self._filled())
         self._answers = await session.open_channel(confirms=False)
         self._feed = await session.open_channel(confirms=False)
         self._confirmed = confirmed

@@ -56,6 +56,8 @@ class Topology:
         self._delivery_limit = delivery_limit
         self._on_made = on_made
         self._declared: set[tuple[str, str]] = set()
+        self._filled: set[tuple[str, str]] = set()
+        """Queues that may hold jobs: if one of these is not there, its jobs are gone."""
         self._made: set[tuple[str, str]] = set()
         self._foreign: set[str] = set()
         """Queues that somebody else declared in another way; the log has said so."""
@@ -64,6 +66,15 @@ class Topology:
         """Return the job queues that were made since this was last asked: what they held is gone."""
         made, self._made = self._made, set()
         return made
+
+    async def restore(self, session: Session, filled: Iterable[tuple[str, str]]) -> None:
+        """Look, on a new session, at the queues that jobs were put into; make those that are gone.
+
+        Raises:
+            Unavailable: the broker did not answer.
+        """
+        self._filled.update(filled)
+        await self.declare_job_queues(session, set(filled), anew=True)
 
     def put_back(self, made: Iterable[tuple[str, str]]) -> None:
         """Keep what could not be noted."""
@@ -112,7 +123,8 @@ class Topology:
     ) -> set[tuple[str, str]]:
         """Declare the queues of these types and channels.
 
-        Those that this connection declared before are left out, unless `anew`.
+        Those that this connection declared before are left out, unless `anew`: then it is also
+        noted which of them had been there, and were not any more.
 
         Returns:
             Those that the broker refuses; the log says why.
@@ -124,7 +136,8 @@ class Topology:
         if not wanted:
             return set()
         refused: set[tuple[str, str]] = set()
-        missing = await self._missing(session, wanted)
+        filled = [queue for queue in wanted if queue in self._filled] if anew else []
+        missing = await self._missing(session, filled) if filled else set()
         async with as_unavailable("job queues could not be declared"):
             channel = await session.open_channel(essential=False)
             try:
@@ -136,6 +149,7 @@ class Topology:
             finally:
                 await channel.close()
         self._declared.update(set(wanted) - refused)
+        self._filled.update(self._declared)
         if missing - refused:
             self._made |= missing - refused
             self._on_made()

@@ -78,6 +78,8 @@ class Sorted(NamedTuple):
     reads: list[Request]
     reports: list[Incoming]
     refused: list[RefusedRequest]
+    unknown: list[ReplyAddress]
+    """Who asked what became of a report whose token is none of ours."""
     parked: list[Parked]
 
 
@@ -90,7 +92,7 @@ def sort(batch: Batch, tokens: Tokens, terms: Terms, is_read: Callable[[str], bo
         terms: of reports.
         is_read: whether an operation is answered without the writer.
     """
-    found = Sorted([], [], [], [], [])
+    found = Sorted([], [], [], [], [], [])
     for delivery in batch.requests:
         request = read_request(delivery)
         if isinstance(request, Parked):
@@ -102,7 +104,10 @@ def sort(batch: Batch, tokens: Tokens, terms: Terms, is_read: Callable[[str], bo
     for delivery in batch.reports:
         reports, problem = read_reports(delivery, tokens, terms)
         found.reports.extend(reports)
-        if problem is not None:
+        reply = reply_address(delivery)
+        if problem is not None and reply is not None and delivery.type != "batch":
+            found.unknown.append(reply)
+        elif problem is not None:
             found.parked.append(problem)
     for delivery in batch.dead:
         death = read_dead(delivery, tokens)

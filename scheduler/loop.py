@@ -14,6 +14,8 @@ from dataclasses import replace
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Unavailable
+from broker_queue.job import Verdict
+from broker_queue.protocol.reports import ReportAnswer
 from scheduler import clock, work
 from scheduler.acting import Acting
 from scheduler.answering import Answering
@@ -293,6 +295,8 @@ class Loop:
             await self._acting.carry_out(done.effects)
             for refusal in found.refused:
                 await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
+            for reply in found.unknown:
+                await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
         except Exception:  # whoever was not told asks again, and then finds it done
             log.exception("not everybody was told of what was committed")
         for request in found.reads:

@@ -76,7 +76,7 @@ class Output(Protocol):
     def text(self, text: str) -> None: ...
     def workers(self, workers: Sequence[WorkerStatus]) -> None: ...
     def findings(self, findings: Sequence[Finding]) -> None: ...
-    def facts(self, facts: Mapping[str, str]) -> None: ...
+    def facts(self, facts: Mapping[str, str | int]) -> None: ...
     def board(self) -> AbstractContextManager[Board]: ...
     def note(self, text: str) -> None: ...
     def error(self, error: BrokerQueueError) -> None: ...
@@ -164,7 +164,7 @@ class JsonOutput:
             {"findings": [{name: getattr(item, name) for name in fields} for item in findings]}
         )
 
-    def facts(self, facts: Mapping[str, str]) -> None:
+    def facts(self, facts: Mapping[str, str | int]) -> None:
         self._write(dict(facts))
 
     def board(self) -> AbstractContextManager[Board]:
@@ -247,8 +247,8 @@ class QuietOutput:
             if finding.verdict == "problem":
                 self._write(printable(f"{finding.subject}: {finding.text}"))
 
-    def facts(self, facts: Mapping[str, str]) -> None:
-        self._write(next(iter(facts.values()), ""))
+    def facts(self, facts: Mapping[str, str | int]) -> None:
+        self._write(str(next(iter(facts.values()), "")))
 
     def board(self) -> AbstractContextManager[Board]:
         return LineBoard(lambda event: self._write(f"{event.job} {event.state.value}"))

@@ -184,11 +184,11 @@ class TableOutput:
             if finding.advice:
                 self._out.print(Text(f"  {'':<{width}}  → {finding.advice}"), soft_wrap=True)
 
-    def facts(self, facts: Mapping[str, str]) -> None:
+    def facts(self, facts: Mapping[str, str | int]) -> None:
         facts = escaped(facts)
         width = max(len(name) for name in facts)
         for name, value in facts.items():
-            self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), value), soft_wrap=True)
+            self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), str(value)), soft_wrap=True)
 
     def board(self) -> AbstractContextManager[Board]:
         from broker_queue.cli.live import LiveBoard, PlainBoard  # only for watch

@@ -164,17 +164,25 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-        scripts = ScriptDirectory.from_config(config)
-        known = {script.revision for script in scripts.walk_revisions()}
-        if current is not None and current not in known:
-            raise ConfigurationError(
-                f"the database {engine.url.database} has schema {current}, which is newer than "
-                "this program; install the version of broker-queue that wrote it, or a later one"
-            )
-        if current != scripts.get_current_head():
+        check_revision(current, str(engine.url.database))
+        if current != ScriptDirectory.from_config(config).get_current_head():
             log.info("migrating the database from schema %s", current or "(empty)")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def check_revision(revision: str | None, path: str) -> None:
+    """Refuse a schema that this program does not know.
+
+    Raises:
+        ConfigurationError: the database is newer than this program.
+    """
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    if revision is not None and revision not in {s.revision for s in scripts.walk_revisions()}:
+        raise ConfigurationError(
+            f"the database {path} has schema {revision}, which is newer than this program; "
+            "install the version of broker-queue that wrote it, or a later one"
+        )
 
 
 def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

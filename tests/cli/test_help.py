@@ -20,6 +20,7 @@ def test_all_commands_are_there(command_line: CommandLine) -> None:
     assert (
         sorted(
             [
+                "backup",
                 "cancel",
                 "completion",
                 "dev",
@@ -29,6 +30,7 @@ def test_all_commands_are_there(command_line: CommandLine) -> None:
                 "graph",
                 "graphs",
                 "list",
+                "restore",
                 "retry",
                 "scheduler",
                 "status",

@@ -1,0 +1,199 @@
+"""Copies of a database that is in use, and what becomes of jobs when one is put back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from broker_queue.client import JobQueue
+from broker_queue.errors import ConfigurationError, NotExist
+from broker_queue.graph import Graph
+from broker_queue.job import State
+from scheduler.store import backup
+from scheduler.store.backup import back_up
+from scheduler.store.database import Database, migrate
+from tests.cli.processes import CommandLine
+from tests.support.ends import finish
+from tests.support.raw import RawClient
+from tests.support.schedulers import RunningScheduler
+from tests.support.waiting import PATIENCE
+
+
+@pytest.fixture
+def command_line(broker_url: str, namespace: str, tmp_path: Path) -> CommandLine:
+    return CommandLine(broker_url, namespace, tmp_path)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A database without jobs that nobody uses."""
+    path = tmp_path / "empty.sqlite3"
+    engine = Database(str(path)).writer_engine()
+    migrate(engine)
+    engine.dispose()
+    return path
+
+
+def states(path: Path) -> dict[str, str]:
+    """The state of each job in a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT id, state FROM job").fetchall()
+    return {str(UUID(bytes=identity)): state for identity, state in rows}
+
+
+async def test_a_copy_of_a_live_database_has_all_that_was_confirmed_before(
+    raw: RawClient,
+    queue: JobQueue,
+    database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = Graph()
+    many = [graph.add("many", "x" * 500) for _ in range(1_000)]
+    await queue.submit(graph)
+    done = [await finish(raw, "many") for _ in range(10)]
+    during: list[str] = []
+    steps = 0
+    resumed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def work() -> None:
+        during.append(await queue.enqueue("many"))
+        await finish(raw, "many")
+        during.append(await queue.enqueue(None))
+        resumed.set()
+
+    def on_step(_status: int, remaining: int, _total: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps <= 3:  # a step, then commits of the scheduler: the copy must not begin anew
+            assert remaining
+            asyncio.run_coroutine_threadsafe(work(), loop).result(PATIENCE)
+
+    monkeypatch.setattr(backup, "PAGES", 20)
+    monkeypatch.setattr(backup, "_on_step", on_step)
+    copied = await asyncio.to_thread(back_up, database, tmp_path / "copy")
+    found = states(copied.path)
+    assert resumed.is_set()
+    assert copied.jobs == len(found) == 1_000
+    assert set(found) == {job.id for job in many}
+    assert {job for job, state in found.items() if state == State.FINISHED} == set(done)
+    assert not set(during) & set(found)
+    assert copied.size == copied.path.stat().st_size
+    with closing(sqlite3.connect(copied.path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert {state.state for state in await queue.job_statuses(during[1::2])} == {State.FINISHED}
+
+
+async def test_the_command_copies_while_jobs_are_enqueued_and_finished(
+    raw: RawClient, queue: JobQueue, database: Path, command_line: CommandLine
+) -> None:
+    before = [await queue.enqueue(None) for _ in range(20)]
+    copying = asyncio.create_task(
+        command_line.run("backup", "copy", "--database", str(database), "--json")
+    )
+    while not copying.done():
+        await queue.enqueue("a")
+        await finish(raw, "a")
+    found = await copying
+    assert found.code == 0, found.err
+    copy = command_line.folder / "copy"
+    assert found.json == {
+        "path": "copy",
+        "bytes": copy.stat().st_size,
+        "jobs": len(states(copy)),
+    }
+    assert set(before) <= set(states(copy))
+
+
+async def test_a_copy_replaces_a_file_only_if_told_to(
+    empty: Path, command_line: CommandLine
+) -> None:
+    command_line.environment["BROKER_QUEUE_DATABASE"] = str(empty)
+    copy = command_line.folder / "copy"
+    copy.write_text("precious")
+    found = await command_line.run("backup", "copy")
+    assert (found.code, found.err) == (2, "Error: copy exists already; --force replaces it\n")
+    assert copy.read_text() == "precious"
+    found = await command_line.run("backup", "copy", "--force", "--quiet")
+    assert (found.code, found.out) == (0, "copy\n")
+    assert states(copy) == {}
+
+
+def test_what_cannot_be_copied_is_named_and_leaves_nothing_behind(
+    empty: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("this is no database" * 100)
+    foreign = tmp_path / "foreign"
+    with closing(sqlite3.connect(foreign)) as connection, connection:
+        connection.execute("CREATE TABLE a (b)")
+    newer = tmp_path / "newer"
+    newer.write_bytes(empty.read_bytes())
+    with closing(sqlite3.connect(newer)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    there = {path.name.partition("-")[0] for path in tmp_path.iterdir()}
+    for source, destination, text in (
+        (tmp_path / "none", tmp_path / "copy", "there is no database .*none"),
+        (other, tmp_path / "copy", "other is no database of broker-queue"),
+        (foreign, tmp_path / "copy", "foreign is no database of broker-queue"),
+        (newer, tmp_path / "copy", "newer than this program; install"),
+        (empty, tmp_path, "is a folder"),
+        (empty, tmp_path / "no" / "copy", "there is no folder"),
+        (empty, empty, "is the database itself"),
+    ):
+        with pytest.raises(ConfigurationError, match=text):
+            back_up(source, destination)
+    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == there
+
+
+async def test_a_restored_copy_goes_on_and_what_came_before_changes_nothing(
+    broker_url: str, namespace: str, database: Path, tmp_path: Path, command_line: CommandLine
+) -> None:
+    command_line.environment["BROKER_QUEUE_DATABASE"] = str(database)
+    settings = {"url": broker_url, "namespace": namespace, "database": database}
+    async with RawClient(broker_url, namespace) as raw:
+        async with RunningScheduler(**settings), JobQueue(broker_url, namespace=namespace) as queue:
+            running, handed_out = await queue.enqueue("a"), await queue.enqueue("b")
+            canceled = await queue.enqueue("c")
+            last = await queue.enqueue(None, dependencies=[running, handed_out])
+            before = await raw.take("a")
+            await raw.report("started", before.correlation_id, {"worker": "w"})
+            lying = await raw.take("b")
+            await lying.requeue()
+            await (await raw.take("c")).requeue()
+            await queue.cancel_job(canceled)
+            found = await command_line.run("backup", "copy")
+            assert found.code == 0, found.err
+            later = await queue.enqueue(None)
+            in_use = await command_line.run("restore", "copy", "--force")
+            assert (in_use.code, "stop it first" in in_use.err) == (2, True)
+            await raw.report("finished", before.correlation_id, b"1")
+        assert (await command_line.run("restore", "copy")).code == 2
+        found = await command_line.run("restore", "copy", "--force", "--json")
+        assert found.json == {"path": str(database), "jobs": 4, "again": 2}, found.err
+        async with RunningScheduler(**settings), JobQueue(broker_url, namespace=namespace) as queue:
+            assert (await raw.report("finished", before.correlation_id, b"9")).type == "not_exist"
+            await before.acknowledge()
+            with pytest.raises(NotExist):
+                await queue.job_status(later)
+            again = await raw.take("a")
+            assert again.message_id == running
+            assert again.correlation_id != before.correlation_id
+            assert (await raw.report("finished", again.correlation_id, b"2")).type == "accepted"
+            old = await raw.take("b")
+            assert (await raw.report("started", old.correlation_id, {})).type == "not_exist"
+            await old.acknowledge()
+            new = await raw.take("b")
+            assert (await raw.report("finished", new.correlation_id, b"3")).type == "accepted"
+            assert (await queue.wait(last, timeout=PATIENCE)).state is State.FINISHED
+            assert (await queue.result(running), await queue.result(handed_out)) == (2, 3)
+            assert (await queue.job_status(canceled)).state is State.CANCELED
+            info = await queue.info()
+            assert {each.handed_out for each in info.queues} == {0}

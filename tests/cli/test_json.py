@@ -37,6 +37,8 @@ OTHERWISE = {
     "doctor": "needs a broker; see tests/system",
     "scheduler": "a process",
     "worker": "a process",
+    "backup": "needs a database; see tests/system",
+    "restore": "needs a database; see tests/system",
     "completion": "prints a script",
 }
 

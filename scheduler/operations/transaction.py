@@ -142,7 +142,7 @@ class Transaction:
             self._outcomes[key] = (result, None if error is None else encode(error))
         if isinstance(event, Cancel | TimeOut | Lapse) and _is_with_a_worker(before):
             self.effects.revoked.append(Revoked(identity, before.handover, key))
-        if isinstance(event, Lapse):
+        if isinstance(event, Lapse) and before.leased_until is not None:
             self.effects.lost.append(Change(identity, before, error))
         if after.state is not before.state:
             self.note(LoadedJob(after, identity), error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from broker_queue.client import JobQueue
 from broker_queue.graph import Graph
 from broker_queue.job import State
-from broker_queue.local_broker.node import PrivateNode, installed_server
+from broker_queue.local_broker.node import PrivateNode
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.support.raw import RawClient
@@ -64,6 +64,7 @@ async def test_a_job_whose_message_was_purged_is_handed_out_anew(
     assert (await raw.report("finished", second.correlation_id, b"2")).type == "accepted"
     told = [record.getMessage() for record in caplog.records if "handed out anew" in record.msg]
     assert told[0].startswith(f"1 jobs of {raw.names.job_queue('a')} were handed out")
+    assert not [record for record in caplog.records if "fell silent" in record.msg]
 
 
 async def test_a_job_that_is_lost_again_and_again_fails(queue: JobQueue, raw: RawClient) -> None:
@@ -126,14 +127,6 @@ async def test_a_queue_that_nobody_asks_for_is_looked_at_too(
         return False
 
     await until(is_there_again)
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[PrivateNode]:
-    if installed_server() is None:
-        pytest.skip("no server is installed")
-    with PrivateNode(tmp_path / "node") as started:
-        yield started
 
 
 @pytest.mark.timeout(240)

@@ -33,7 +33,7 @@ from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
 from broker_queue.requests import Requests
 from broker_queue.status import JobStatus, from_page
-from broker_queue.taking import Taking, hand_back
+from broker_queue.taking import Taking, hand_back, release
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class _Held:
     job: DequeuedJob
     delivery: Delivery
     stopping: asyncio.Task[None]
-    leasing: asyncio.Task[Any] | None = None
+    leasing: asyncio.Task[Verdict] | None = None
     is_acknowledged: bool = False
 
     async def let_go(self) -> None:
@@ -175,7 +175,7 @@ class Dequeuing:
                 if job is not None:
                     # No await from here to the caller: a cancel would lose the job.
                     held = _Held(job, delivery, self._start(taking.stop(keep=delivery)))
-                    held.leasing = asyncio.create_task(self._keep_lease(held, welcome.lease_after))
+                    held.leasing = self._lease(held, welcome.lease_after)
                     return held
         except BaseException:
             await asyncio.shield(self._start(taking.stop()))
@@ -183,10 +183,12 @@ class Dequeuing:
         finally:
             self._taking.discard(taking)
 
-    async def _keep_lease(self, held: _Held, after: float) -> None:
+    def _lease(self, held: _Held, after: float) -> asyncio.Task[Verdict]:
         """Hold a job by lease once it takes long; who finishes it is told if that was refused."""
         token = held.job.token
-        await keep_lease(self._requests, token, self._worker, after=after, granted=held.acknowledge)
+        return asyncio.create_task(
+            keep_lease(self._requests, token, self._worker, after=after, granted=held.acknowledge)
+        )
 
     async def _claim(self, taking: Taking, delivery: Delivery) -> DequeuedJob | None:
         """Return the job, once the scheduler says that it is ours; None if it is not to be run."""
@@ -263,9 +265,8 @@ class Dequeuing:
         await held.stopping
         reason = "its client was closed"
         if held.is_acknowledged:
-            body = messages.encode(reports.Released(reason=reason))
             with suppress(Unavailable):  # its lease lapses
-                await self._requests.tell("released", held.job.token, body, timeout=CLOSE_TIMEOUT)
+                await release(self._requests, held.job.token, reason)
         else:
             await hand_back(self._requests, held.delivery, reason)
         await held.delivery.channel.close()

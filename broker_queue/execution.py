@@ -177,8 +177,7 @@ class Execution:
     async def give_up(self) -> None:
         """Give the job back, uncounted, because the worker cannot deal with it."""
         if self._is_leased:
-            outcome = _released("the worker failed at it")
-            await self._reporting.send(self.token, outcome.kind, outcome.body).confirmed
+            await self._conclude(_released("the worker failed at it"))
         else:
             with suppress(Unavailable):  # the connection is gone, and with it the delivery
                 await self._delivery.requeue()

@@ -108,12 +108,20 @@ async def reject(delivery: Delivery, problem: Invalid) -> None:
     await delivery.reject()
 
 
+async def release(requests: Requests, token: str, reason: str) -> None:
+    """Report a job as ``released``: that counts as no attempt.
+
+    Raises:
+        Unavailable: the report was not confirmed.
+    """
+    body = encode(Released(reason=reason))
+    await requests.tell("released", token, body, timeout=HAND_BACK_TIMEOUT)
+
+
 async def hand_back(requests: Requests, delivery: Delivery, reason: str) -> None:
     """Report a message as ``released``, then settle it; if that fails, the broker takes it back."""
-    body = encode(Released(reason=reason))
     try:
-        token = delivery.correlation_id or ""
-        await requests.tell("released", token, body, timeout=HAND_BACK_TIMEOUT)
+        await release(requests, delivery.correlation_id or "", reason)
         await delivery.acknowledge()
     except Unavailable as error:
         log.debug("handed back by the broker: %s", error)

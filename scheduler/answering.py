@@ -227,12 +227,7 @@ class Answering:
             )
 
         def read(connection: Connection) -> list[dispatch.LyingJob]:
-            keys = {
-                key
-                for key, job_type, channel in queries.all_queues(connection)
-                if (job_type, channel) in set(wanted)
-            }
-            return dispatch.lying_jobs(connection, keys)
+            return dispatch.lying_jobs(connection, dispatch.queue_keys(connection, set(wanted)))
 
         lying: list[dispatch.LyingJob] = await self._read(read)
         return messages.Welcome(

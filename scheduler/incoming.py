@@ -104,11 +104,13 @@ def sort(batch: Batch, tokens: Tokens, terms: Terms, is_read: Callable[[str], bo
     for delivery in batch.reports:
         reports, problem = read_reports(delivery, tokens, terms)
         found.reports.extend(reports)
-        reply = reply_address(delivery)
-        if problem is not None and reply is not None and delivery.type != "batch":
-            found.unknown.append(reply)
-        elif problem is not None:
+        if problem is None:
+            continue
+        reply = None if delivery.type == "batch" else reply_address(delivery)
+        if reply is None:
             found.parked.append(problem)
+        else:
+            found.unknown.append(reply)
     for delivery in batch.dead:
         death = read_dead(delivery, tokens)
         if isinstance(death, Parked):

@@ -63,9 +63,7 @@ async def lead(
             log.info(
                 "standby: %s is active on %s; taking over when it is gone", waits_for, database
             )
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STANDBY_PAUSE):
-                await stopped.wait()
+        await _pause(stopped)
     return False
 
 
@@ -87,10 +85,14 @@ async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event
                 raise
             log.log(logging.DEBUG if is_told else logging.ERROR, "waiting: %s", error)
             is_told = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STANDBY_PAUSE):
-                await stopped.wait()
+        await _pause(stopped)
     return None
+
+
+async def _pause(stopped: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STANDBY_PAUSE):
+            await stopped.wait()
 
 
 async def give_up(writer: Writer) -> None:

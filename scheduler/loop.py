@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Unavailable
@@ -31,6 +30,7 @@ from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader
 from scheduler.store.database import DatabaseDown
+from scheduler.store.dispatch import HeldJob
 from scheduler.store.writer import Writer
 from scheduler.tokens import Tokens
 from scheduler.work import Done, Work
@@ -211,18 +211,15 @@ class Loop:
         The former are acknowledged with their batch, so they are kept from a second answer here;
         a reader that finds the database out of order answers ``unavailable``.
         """
-        for request in sort(
-            Batch(batch.requests), self._tokens, self._terms, self._answering.has
-        ).reads:
+        for request in self._sort(Batch(batch.requests)).reads:
             if request.delivery not in self._answered:
                 self._answered.append(request.delivery)
                 self._answering.begin(request)
         for delivery in self._inbox.take_requests(self._answering.has):
-            found = sort(Batch([delivery]), self._tokens, self._terms, self._answering.has)
+            found = self._sort(Batch([delivery]))
             for request in found.reads:
                 self._answering.begin(request)
-            for refusal in found.refused:
-                await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
+            await self._refuse(found)
             await self._settle_one(delivery, found.parked)
 
     async def _settle_one(self, delivery: Delivery, parked: Sequence[Parked]) -> None:
@@ -235,10 +232,10 @@ class Loop:
 
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
-        found = sort(batch, self._tokens, self._terms, self._answering.has)
+        found = self._sort(batch)
         remade, lost = self._topology.take_made(), self._reconciling.take()  # before what follows
         settled = self._publishing.take(clock.now())
-        todo = replace(self._work(found, settled), remade=remade, lost=lost)
+        todo = self._work(found, settled, remade, lost)
         done = Done()
         self._more = False
         if todo:
@@ -258,7 +255,16 @@ class Loop:
             lambda connection: work.apply(connection, todo, self._limits, self._window)
         )
 
-    def _work(self, found: Sorted, settled: Settled) -> Work:
+    def _sort(self, batch: Batch) -> Sorted:
+        return sort(batch, self._tokens, self._terms, self._answering.has)
+
+    def _work(
+        self,
+        found: Sorted,
+        settled: Settled,
+        remade: set[tuple[str, str]],
+        lost: Sequence[HeldJob],
+    ) -> Work:
         now = clock.now()
         renew = now >= self._next_renewal
         hears_at = self._hearing.means_something_at(now, unread=len(self._inbox) > 0)
@@ -273,6 +279,8 @@ class Loop:
             room=self._publishing.room,
             run_timers=self._next_due is not None and now >= self._next_due,
             leases=Leases(hears_at, self._max_losses, self._patience),
+            remade=remade,
+            lost=lost,
             settle=self._more,
             lead_until=now + self._takeover_after if renew else None,
         )
@@ -293,10 +301,7 @@ class Loop:
         """Do what follows a commit: nothing can be refused any more, nor gains from a second fold."""
         try:
             await self._acting.carry_out(done.effects)
-            for refusal in found.refused:
-                await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
-            for reply in found.unknown:
-                await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
+            await self._refuse(found)
         except Exception:  # whoever was not told asks again, and then finds it done
             log.exception("not everybody was told of what was committed")
         for request in found.reads:
@@ -305,6 +310,13 @@ class Loop:
         self._answered.clear()
         unheard = [Parked(request.delivery, reason) for request, reason in done.refused]
         await self._settle(batch, [*found.parked, *unheard])
+
+    async def _refuse(self, found: Sorted) -> None:
+        """Answer what means nothing, where somebody asked."""
+        for refusal in found.refused:
+            await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
+        for reply in found.unknown:
+            await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
 
     async def _settle(self, batch: Batch, parked: Sequence[Parked]) -> None:
         """Park what nobody can be told about, then acknowledge the batch."""

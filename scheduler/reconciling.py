@@ -111,7 +111,7 @@ class Reconciling:
         before = self._silent_since.get(key, {})
         since = {job: before.get(job, now) for job in held}
         lost = [job for job, at in since.items() if now >= at + self._lost_after]
-        self._silent_since[key] = {job: at for job, at in since.items() if job not in set(lost)}
+        self._silent_since[key] = {job: since[job] for job in since.keys() - set(lost)}
         if lost:
             log.warning(
                 "%d jobs of %s were handed out, their queue is empty, and nobody has reported on "

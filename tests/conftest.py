@@ -13,6 +13,7 @@ from broker_queue import waiting
 from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from broker_queue.local_broker.finding import find_broker
+from broker_queue.local_broker.node import PrivateNode, installed_server
 from tests.support.cleaning import delete_namespace
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
@@ -46,6 +47,22 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     except Unavailable as error:
         request.session.shouldstop = str(error)
         raise
+
+
+@pytest.fixture
+def server() -> Path:
+    """The installed RabbitMQ server, for nodes of a test's own."""
+    found = installed_server()
+    if found is None:
+        pytest.skip("no server is installed")
+    return found
+
+
+@pytest.fixture
+def node(server: Path, tmp_path: Path) -> Iterator[PrivateNode]:
+    """A node that this test alone uses, and may kill."""
+    with PrivateNode(tmp_path / "node") as started:
+        yield started
 
 
 @pytest.fixture

@@ -67,6 +67,10 @@ class Topology:
         made, self._made = self._made, set()
         return made
 
+    def put_back(self, made: Iterable[tuple[str, str]]) -> None:
+        """Keep what could not be noted."""
+        self._made.update(made)
+
     async def restore(self, session: Session, filled: Iterable[tuple[str, str]]) -> None:
         """Look, on a new session, at the queues that jobs were put into; make those that are gone.
 
@@ -75,10 +79,6 @@ class Topology:
         """
         self._filled.update(filled)
         await self.declare_job_queues(session, set(filled), anew=True)
-
-    def put_back(self, made: Iterable[tuple[str, str]]) -> None:
-        """Keep what could not be noted."""
-        self._made.update(made)
 
     async def declare(self, channel: Channel) -> None:
         """Declare the exchanges, and the queues that the scheduler itself reads.
@@ -179,15 +179,12 @@ class Topology:
         return set()
 
     async def _is_missing(self, session: Session, queue: str) -> bool:
-        channel = await session.open_channel(essential=False)
         try:
-            await _look(channel, queue)
+            await _ask(session, queue)
         except ChannelNotFoundEntity as error:
             return NO_SUCH_QUEUE in describe(error)
         except ChannelClosed:
-            return False
-        finally:
-            await channel.close()
+            pass
         return False
 
     async def depth(self, session: Session, queue: str) -> QueueDepth | None:
@@ -196,18 +193,11 @@ class Topology:
         Raises:
             Unavailable: the broker did not answer.
         """
-        channel = await session.open_channel(essential=False)
         async with as_unavailable(f"the broker does not say how queue {queue} is"):
             try:
-                found = await channel.declaring.declare_queue(
-                    queue, passive=True, timeout=CALL_TIMEOUT
-                )
+                return await _ask(session, queue)
             except ChannelClosed:
                 return None
-            finally:
-                await channel.close()
-        counts = found.declaration_result
-        return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
 
     async def _declare_alone(self, session: Session, job_type: str, job_channel: str) -> bool:
         """Declare one queue, return whether it can be used; other arguments are no hindrance."""
@@ -269,6 +259,17 @@ class Topology:
         await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)
 
 
-async def _look(channel: Channel, queue: str) -> None:
+async def _ask(session: Session, queue: str) -> QueueDepth:
+    """Ask for a queue without making it, on a channel that this may cost."""
+    channel = await session.open_channel(essential=False)
+    try:
+        return await _look(channel, queue)
+    finally:
+        await channel.close()
+
+
+async def _look(channel: Channel, queue: str) -> QueueDepth:
     """Ask for a queue without making it; the channel is closed if it is not there."""
-    await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
+    found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
+    counts = found.declaration_result
+    return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from broker_queue.job import FailureCode
-from broker_queue.protocol.messages import Error
+from scheduler.operations import timers
 from scheduler.operations.settle import settle
 from scheduler.operations.timers import Leases
 from scheduler.operations.transaction import Transaction
@@ -37,14 +36,10 @@ def refill(transaction: Transaction, queues: Collection[tuple[str, str]], patien
 def lose(transaction: Transaction, jobs: Collection[HeldJob], leases: Leases) -> None:
     """Hand jobs out anew whose messages are lost."""
     transaction.load({job.key for job in jobs})
+    problem = f"its messages or its workers were lost {leases.max_losses} times"
     for job in jobs:
-        error = Error(
-            code=FailureCode.WORKER_DIED,
-            message=f"its messages or its workers were lost {leases.max_losses} times",
-        )
         loaded = transaction.job(job.key)
-        is_last = loaded is not None and loaded.facts.losses + 1 >= leases.max_losses
         if loaded is not None:
-            event = Lapse(job.handover, leases.max_losses)
-            transaction.apply(job.key, event, error=error if is_last else None)
+            lapse = Lapse(job.handover, leases.max_losses)
+            timers.lose(transaction, loaded.facts, lapse, problem)
     settle(transaction)

@@ -57,16 +57,18 @@ def _lapse(transaction: Transaction, facts: JobFacts, leases: Leases) -> None:
     if patience > 0:
         transaction.apply(facts.key, Lease(facts.handover, patience))
         return
-    times = facts.losses + 1
-    error = Error(
-        code=FailureCode.WORKER_DIED,
-        message=f"its worker fell silent while it held the job by lease, {times} times; "
-        f"the last one was {facts.worker or 'a worker without a name'}",
+    problem = (
+        f"its worker fell silent while it held the job by lease, {facts.losses + 1} times; "
+        f"the last one was {facts.worker or 'a worker without a name'}"
     )
-    is_last = times >= leases.max_losses
-    transaction.apply(
-        facts.key, Lapse(facts.handover, leases.max_losses), error=error if is_last else None
-    )
+    lose(transaction, facts, Lapse(facts.handover, leases.max_losses), problem)
+
+
+def lose(transaction: Transaction, facts: JobFacts, lapse: Lapse, problem: str) -> None:
+    """Apply a lapse to a loaded job; with the last one that it may have, it fails of `problem`."""
+    is_last = facts.losses + 1 >= lapse.max_losses
+    error = Error(code=FailureCode.WORKER_DIED, message=problem) if is_last else None
+    transaction.apply(facts.key, lapse, error=error)
 
 
 def _timeout_error(timeout: int | None) -> Error:

@@ -269,12 +269,6 @@ def _counted(which: TextClause) -> Subquery:
     )
 
 
-def all_queues(connection: Connection) -> list[tuple[int, str, str]]:
-    """Return key, type and channel of every job queue."""
-    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
-    return [tuple(row) for row in rows]
-
-
 def open_dependencies(
     connection: Connection, child: int, limit: int
 ) -> tuple[list[tuple[int, messages.DependencyStatus]], int]:

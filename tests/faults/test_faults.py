@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from broker_queue.local_broker.node import installed_server
 from tests.faults.report import table
 from tests.faults.run import Options, run
 
@@ -15,9 +14,9 @@ KILLS = 25
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_is_lost_whatever_is_killed(broker_url: str, tmp_path: Path) -> None:
-    if installed_server() is None:
-        pytest.skip("no server is installed whose node could be killed")
+async def test_nothing_is_lost_whatever_is_killed(
+    broker_url: str, server: Path, tmp_path: Path
+) -> None:
     seed = random.randrange(1_000_000)
     options = Options(seed=seed, kills=KILLS, seconds=30.0, folder=tmp_path)
     report = await run(options)

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from broker_queue.local_broker import node as node_module
 from broker_queue.local_broker.handshake import problem_with
-from broker_queue.local_broker.node import NodeError, PrivateNode, installed_server
+from broker_queue.local_broker.node import NodeError, PrivateNode
 from tests.support.waiting import PATIENCE, until
 
 OWNER = """
@@ -27,14 +26,6 @@ with PrivateNode() as node:
     print(node.url, node.folder, node.pid, flush=True)
     time.sleep(600)
 """
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[PrivateNode]:
-    if installed_server() is None:
-        pytest.skip("no server is installed")
-    with PrivateNode(tmp_path / "node") as started:
-        yield started
 
 
 async def declare(url: str) -> None:
@@ -110,10 +101,8 @@ async def test_what_is_durable_survives_a_crash_and_a_restart(node: PrivateNode)
 
 
 async def test_a_node_on_the_same_folder_has_the_same_ports_if_they_are_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if installed_server() is None:
-        pytest.skip("no server is installed")
     monkeypatch.setattr(node_module, "_is_free", lambda _port: True)  # whatever other tests do
     first = PrivateNode(tmp_path)
     assert PrivateNode(tmp_path).url == first.url
@@ -127,9 +116,7 @@ def test_a_port_on_which_somebody_listens_is_not_free() -> None:
         assert not node_module._is_free(server.getsockname()[1])
 
 
-async def test_a_node_ends_with_the_process_that_started_it() -> None:
-    if installed_server() is None:
-        pytest.skip("no server is installed")
+async def test_a_node_ends_with_the_process_that_started_it(server: Path) -> None:
     owner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", OWNER, stdout=subprocess.PIPE
     )
@@ -150,9 +137,7 @@ def exists(path: str) -> bool:
     return Path(path).exists()
 
 
-def test_a_node_that_does_not_start_says_why(tmp_path: Path) -> None:
-    if installed_server() is None:
-        pytest.skip("no server is installed")
+def test_a_node_that_does_not_start_says_why(server: Path, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no folder")
     with (
         pytest.raises(NodeError, match=rf"did not start(.|\n)*{re.escape(str(tmp_path))}/data"),

@@ -101,5 +101,8 @@ def test_what_is_asked_often_reads_no_whole_table(engine: Engine) -> None:
         queries.queue_lines(connection)
         dispatch.publishing(connection)
         dispatch.lying_jobs(connection, [1])
-    assert len(executed) == 7
+        dispatch.queues_with_held(connection)
+        dispatch.held(connection, 1)
+        dispatch.unpublish(connection, 1)
+    assert len(executed) == 11
     assert scans(engine, executed) == []

@@ -16,7 +16,7 @@ from broker_queue import leasing, worker
 from broker_queue.amqp.channel import Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import JobId, State
-from broker_queue.local_broker.node import PrivateNode, installed_server
+from broker_queue.local_broker.node import PrivateNode
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from scheduler import hearing
@@ -329,10 +329,8 @@ PATIENCE_OF_BROKER = 3.0
 
 
 @pytest.fixture
-def impatient_broker(tmp_path: Path) -> Iterator[PrivateNode]:
+def impatient_broker(server: Path, tmp_path: Path) -> Iterator[PrivateNode]:
     """A node that takes back what is not acknowledged within seconds, and looks every second."""
-    if installed_server() is None:
-        pytest.skip("no server is installed")
     timeout = {"consumer_timeout": str(round(PATIENCE_OF_BROKER * 1000))}
     tick = {"channel_tick_interval": "500"}
     with PrivateNode(tmp_path / "node", configuration=timeout, environment=tick) as node:

@@ -28,6 +28,9 @@ DatabaseOption = Annotated[
 ]
 
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     command(app, "backup", panel=PANEL)(backup)
@@ -41,9 +44,7 @@ def backup(
         typer.Argument(metavar="FILE", help="The copy to make.", parser=given_text),
     ],
     database: DatabaseOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if it is there.")
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Copy the database while the scheduler goes on.
 
@@ -59,9 +60,7 @@ def restore(
         typer.Argument(metavar="FILE", help="A copy that backup made.", parser=given_text),
     ],
     database: DatabaseOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the database if it is there.")
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Make the scheduler's database from a copy; stop the scheduler first.
 

@@ -139,7 +139,8 @@ class Worker:
             function: is called with the args of each.
             claim: ask the scheduler before each start, at the cost of a round trip, so that a job
                 whose cancel was confirmed is never started, not even if it is taken in the same
-                instant. Jobs that the broker delivers for a second time are always claimed.
+                instant. What may have come before is always claimed: redelivered by the broker,
+                or published again by the scheduler.
 
         Raises:
             ConfigurationError: the type's name is not allowed, or has a function already.
@@ -403,7 +404,7 @@ class Worker:
             max_result=self._max_result,
             lease_after=self._lease_after,
             leased=self._intake.narrow,
-            claims=delivery.redelivered or job.type in self._claimed,
+            claims=delivery.redelivered or job.republished or job.type in self._claimed,
         )
         self._executions[job.token] = execution
         try:

@@ -32,7 +32,10 @@ from scheduler.store.tables import (
 
 
 class Handout(NamedTuple):
-    """Everything that the message of a job needs. `timeout` is in milliseconds."""
+    """Everything that the message of a job needs. `timeout` is in milliseconds.
+
+    `republished` says that the broker may have got it before.
+    """
 
     key: int
     id: bytes
@@ -49,6 +52,7 @@ class Handout(NamedTuple):
     reference_count: int
     traceparent: str | None
     args: bytes
+    republished: bool
 
 
 class QueueRow(NamedTuple):
@@ -288,12 +292,14 @@ def unpublish(connection: Connection, queue_key: int) -> list[int]:
     return list(connection.execute(_UNPUBLISH, {"of": queue_key}).scalars())
 
 
-def load_handouts(connection: Connection, keys: Collection[int]) -> list[Handout]:
+def load_handouts(
+    connection: Connection, keys: Collection[int], *, republished: bool
+) -> list[Handout]:
     """Return what the messages of these jobs need, in the order in which to publish them."""
     if not keys:
         return []
     rows = connection.execute(_HANDOUTS, {"keys": key_list(keys)})
-    return [Handout._make(row) for row in rows]
+    return [Handout(*row, republished=republished) for row in rows]
 
 
 def dependency_ids(connection: Connection, children: Collection[int]) -> dict[int, list[bytes]]:

@@ -44,8 +44,11 @@ log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=JobFunction)
 
-REMEMBERED = 100_000
-"""Canceled and reported tokens that a worker remembers; the oldest are forgotten."""
+REMEMBERED_CANCELED = 100_000
+"""Tokens of canceled jobs that a worker remembers, at most 30 MB; the oldest are forgotten."""
+
+REMEMBERED_REPORTED = 10_000
+"""Tokens of jobs that a worker has ended: of these a second message is dropped without asking."""
 
 MAX_CONCURRENCY = 10_000
 MAX_NAME = 150
@@ -327,7 +330,7 @@ class Worker:
 
     def _cancel(self, tokens: Sequence[str]) -> None:
         for token in tokens:
-            _remember(self._canceled, token)
+            _remember(self._canceled, token, REMEMBERED_CANCELED)
             if token in self._executions:
                 self._executions[token].stop("canceled")
 
@@ -409,7 +412,7 @@ class Worker:
         self._executions[job.token] = execution
         try:
             if await execution.run():
-                _remember(self._reported, job.token)
+                _remember(self._reported, job.token, REMEMBERED_REPORTED)
         except Exception:  # as in `_take`
             log.exception("a job failed in the worker itself; it is given back")
             await execution.give_up()
@@ -419,7 +422,7 @@ class Worker:
     async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
         report = self._reporting.send(token, "released", encode(Released(reason=reason)))
         await report.confirmed
-        _remember(self._reported, token)
+        _remember(self._reported, token, REMEMBERED_REPORTED)
         with suppress(Unavailable):
             await delivery.acknowledge()
 
@@ -469,9 +472,9 @@ async def _requeue(delivery: Delivery) -> None:
         await delivery.requeue()
 
 
-def _remember(tokens: OrderedDict[str, None], token: str) -> None:
+def _remember(tokens: OrderedDict[str, None], token: str, at_most: int) -> None:
     tokens[token] = None
-    if len(tokens) > REMEMBERED:
+    if len(tokens) > at_most:
         tokens.popitem(last=False)
 
 

@@ -62,7 +62,7 @@ class Service:
             DatabaseDown: the database cannot be opened or taken.
             leader.LostLeadership: another scheduler took over.
         """
-        database = Database(self._settings.database)
+        database = Database(self._settings.database, self._settings.database_cache)
         async with AsyncExitStack() as closing:
             writer = Writer(database)
             closing.push_async_callback(writer.close)

@@ -58,7 +58,6 @@ WRITER_PRAGMAS = (
     "synchronous = FULL",  # a commit is confirmed to clients, so it must survive a power cut
     "foreign_keys = ON",
     "busy_timeout = 10000",
-    "cache_size = -65536",  # 64 MiB
     "temp_store = MEMORY",
     "journal_size_limit = 67108864",
 )
@@ -66,7 +65,6 @@ READER_PRAGMAS = (
     "query_only = ON",
     "busy_timeout = 10000",
     "wal_autocheckpoint = 0",  # only the writer checkpoints
-    "cache_size = -16384",
 )
 
 
@@ -120,13 +118,15 @@ class Database:
 
     Args:
         location: a path, or an SQLAlchemy URL whose dialect is ``sqlite``.
+        cache: MiB of pages that the writer keeps in memory; each reader, a quarter of that.
 
     Raises:
         ConfigurationError: not a usable location.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, cache: int = 64) -> None:
         self.path = _path(location)
+        self._cache = cache
 
     def __str__(self) -> str:
         return f"sqlite {self.path}"
@@ -140,7 +140,7 @@ class Database:
             max_overflow=0,
             connect_args={"check_same_thread": False, "cached_statements": 512},
         )
-        _configure(engine, WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+        _configure(engine, (*WRITER_PRAGMAS, _cache_size(self._cache << 10)), "BEGIN IMMEDIATE")
         return engine
 
     def reader_engine(self, connections: int) -> AsyncEngine:
@@ -150,7 +150,7 @@ class Database:
             pool_size=connections,
             max_overflow=0,
         )
-        _configure(engine.sync_engine, READER_PRAGMAS, "BEGIN")
+        _configure(engine.sync_engine, (*READER_PRAGMAS, _cache_size(self._cache << 8)), "BEGIN")
         return engine
 
 
@@ -268,6 +268,10 @@ def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", start)
+
+
+def _cache_size(kibibytes: int) -> str:
+    return f"cache_size = -{kibibytes}"  # a positive number would be one of pages
 
 
 def _path(location: str) -> Path:

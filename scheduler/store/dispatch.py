@@ -299,7 +299,7 @@ def load_handouts(
     if not keys:
         return []
     rows = connection.execute(_HANDOUTS, {"keys": key_list(keys)})
-    return [Handout(*row, republished=republished) for row in rows]
+    return [Handout._make((*row, republished)) for row in rows]
 
 
 def dependency_ids(connection: Connection, children: Collection[int]) -> dict[int, list[bytes]]:

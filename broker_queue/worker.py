@@ -351,13 +351,19 @@ class Worker:
             await _requeue(delivery)
 
     async def _take_job(self, delivery: Delivery, job: DequeuedJob) -> None:
-        if job.token in self._reported:
+        if not await self._drop_copy(delivery, job):
+            await self._wait_for_slot(delivery, job)
+
+    async def _drop_copy(self, delivery: Delivery, job: DequeuedJob) -> bool:
+        """Deal with a second message of a job that runs here or has ended here, if it is one."""
+        if job.token in self._executions:
+            await self._executions[job.token].redelivered(delivery)
+        elif job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
-        elif job.token in self._executions:
-            await self._executions[job.token].redelivered(delivery)
         else:
-            await self._wait_for_slot(delivery, job)
+            return False
+        return True
 
     async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
         stopping = asyncio.ensure_future(self._stop_requested.wait())
@@ -370,7 +376,8 @@ class Worker:
             await self._intake.narrow()
             is_stopping = self._stop_requested.is_set()
             reason = "the worker stops" if is_stopping else "no slot became free"
-            await self._hand_back(delivery, job.token, reason)
+            if not await self._drop_copy(delivery, job):
+                await self._hand_back(delivery, job.token, reason)
             return
         try:
             await self._decide(delivery, job)
@@ -381,15 +388,12 @@ class Worker:
         """Run a delivery that has a slot, unless something happened while it waited for it."""
         if delivery.channel.session.lost.done():
             return  # the broker delivers it again, perhaps to another worker
+        if await self._drop_copy(delivery, job):
+            return
         if self._stop_requested.is_set():
             await self._hand_back(delivery, job.token, "the worker stops")
         elif job.token in self._canceled:
             await self._hand_back(delivery, job.token, "canceled")
-        elif job.token in self._executions:
-            await self._executions[job.token].redelivered(delivery)
-        elif job.token in self._reported:
-            with suppress(Unavailable):
-                await delivery.acknowledge()
         else:
             await self._execute(delivery, job)
 

@@ -44,6 +44,11 @@ class Process:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its present life."""
+        return self._running().pid
+
     async def start(self, kill: Kill | None = None) -> None:
         """Begin a life that ends as planned; without a plan it goes on."""
         environment = dict(self._environment)

@@ -259,15 +259,16 @@ class Worker:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
         keys = [routing_key(kind, channel) for kind, channel in self._queues()]
         control = await session.open_channel(confirms=False)
-        queue = await control.declaring.declare_queue(
-            self._names.worker_queue(self.name), exclusive=True, timeout=CALL_TIMEOUT
-        )
+        queue = self._names.worker_queue(self.name)
+        await control.underlying.queue_declare(queue, exclusive=True, timeout=CALL_TIMEOUT)
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
         for key in keys:
-            await queue.bind(self._names.control, key, timeout=CALL_TIMEOUT)
-        await control.consume(queue.name, self._on_control, prefetch=0, no_ack=True)
+            await control.underlying.queue_bind(
+                queue, self._names.control, key, timeout=CALL_TIMEOUT
+            )
+        await control.consume(queue, self._on_control, prefetch=0, no_ack=True)
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return

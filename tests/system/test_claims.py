@@ -161,10 +161,10 @@ async def test_who_says_that_a_canceled_job_runs_is_told_once_more(
     delivery = await raw.take("a")
     await queue.cancel_job(job)
     told: asyncio.Queue[bytes] = asyncio.Queue()
-    control = await raw.channel.declaring.declare_queue(exclusive=True)
-    await control.bind(raw.names.control, "a")
+    control = (await raw.channel.underlying.queue_declare(exclusive=True)).queue or ""
+    await raw.channel.underlying.queue_bind(control, raw.names.control, "a")
     await raw.channel.consume(
-        control.name, lambda message: told.put_nowait(message.body), prefetch=0, no_ack=True
+        control, lambda message: told.put_nowait(message.body), prefetch=0, no_ack=True
     )
     await raw.tell(kind, delivery.correlation_id, {})
     async with asyncio.timeout(PATIENCE):

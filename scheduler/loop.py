@@ -29,7 +29,7 @@ from scheduler.reconciling import Reconciling
 from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader
-from scheduler.store.database import DatabaseDown
+from scheduler.store.database import DatabaseDown, Trouble
 from scheduler.store.dispatch import HeldJob
 from scheduler.store.writer import Writer
 from scheduler.tokens import Tokens
@@ -188,7 +188,7 @@ class Loop:
                     await self.begin()  # the last transaction may have been committed all the same
                 await self._fold(batch)
             except DatabaseDown as error:
-                if error.is_damaged:
+                if error.trouble is Trouble.DAMAGED:
                     raise
                 level = logging.DEBUG if str(error) == trouble else logging.ERROR
                 log.log(level, "nothing is acknowledged until the database works: %s", error)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker_queue.errors import ConfigurationError
-from scheduler.store.database import check_revision
+from scheduler.store.database import Trouble, check_revision, trouble_of
 
 PAGES = 1_000
 """Pages copied in one step: 4 MB."""
@@ -82,9 +82,8 @@ def unfinished(destination: Path) -> Iterator[Path]:
     try:
         yield path
     except (OSError, sqlite3.Error) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         reason = getattr(error, "strerror", None) or str(error)
-        if code == sqlite3.SQLITE_FULL:
+        if trouble_of(error) is Trouble.FULL:
             reason = "there is no room for it on the disk"
         raise ConfigurationError(f"cannot write {destination}: {reason}") from error
     finally:
@@ -163,7 +162,6 @@ def _told(source: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_NOTADB:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise ConfigurationError(f"{source} is no database of broker-queue") from error
         raise ConfigurationError(f"cannot read the database {source}: {error}") from error

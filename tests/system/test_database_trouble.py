@@ -150,7 +150,7 @@ async def test_a_damaged_database_ends_the_scheduler_with_one_line(
 async def test_damage_while_it_runs_parks_nothing_and_ends_it(
     raw: RawClient, queue: JobQueue, scheduler: RunningScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = databases.DatabaseDown("the database is damaged", is_damaged=True)
+    damaged = databases.DatabaseDown("the database is damaged", databases.Trouble.DAMAGED)
 
     def fail(*_: Any) -> None:
         raise damaged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,15 @@ async def cancel(raw: RawClient, job: str) -> None:
     """Ask for it without waiting for an answer."""
     body = json.dumps({"jobs": [job]}).encode()
     await raw.publish(raw.names.requests, REQUESTS_KEY, body, type="cancel")
+
+
+def told(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[bool]]:
+    """Return the condition that the log has `text`."""
+
+    async def is_told() -> bool:
+        return text in caplog.text
+
+    return is_told
 
 
 def damage(database: Path) -> None:
@@ -94,19 +103,12 @@ async def test_work_goes_on_by_itself_once_the_database_can_be_written_again(
 
     await until(tried_often)
     assert (await queue.job_status(before)).result is None  # read meanwhile
-    told = [record for record in caplog.records if IN_TROUBLE in record.getMessage()]
-    errors = [record for record in told if record.levelname == "ERROR"]
-    assert len(errors) == 1
-    assert text in errors[0].getMessage()
-    assert str(database) in errors[0].getMessage()
+    [error] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{IN_TROUBLE}: the database {database} {text}" in error
     setting = good
     [status] = await queue.wait([before], timeout=PATIENCE)
     assert len(status.result or "") == 500_000
-
-    async def is_told() -> bool:
-        return "the database works again" in caplog.text
-
-    await until(is_told)
+    await until(told(caplog, "the database works again"))
 
 
 async def test_reads_are_answered_and_writes_wait_while_another_process_holds_the_lock(
@@ -114,17 +116,24 @@ async def test_reads_are_answered_and_writes_wait_while_another_process_holds_th
     queue: JobQueue,
     database: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(loop, "DATABASE_PAUSE", 0.05)
+    caplog.set_level("INFO")
     asking(lambda: "busy_timeout = 10", monkeypatch)
     known = await queue.enqueue("a")
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         await cancel(raw, known)
         assert (await queue.job_status(known)).canceled is False
+        await until(told(caplog, IN_TROUBLE))
         other.execute("ROLLBACK")
     [status] = await queue.wait([known], timeout=PATIENCE)
     assert status.canceled
+    await until(told(caplog, "the database works again"))
+    [error] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{database} is locked by another process (SQLITE_BUSY" in error
+    assert "work goes on by itself" in error
 
 
 async def test_a_damaged_database_ends_the_scheduler_with_one_line(

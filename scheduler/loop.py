@@ -94,6 +94,7 @@ class Loop:
         self._more = True
         self._unfilled: set[int] = set()
         self._stopped = asyncio.Event()
+        self._failure: DatabaseDown | None = None
         self._answered: list[Delivery] = []
         """Reads of the batch that waits for the database, answered before it is folded."""
 
@@ -101,6 +102,11 @@ class Loop:
         """Finish the batch that runs, then return from `run`."""
         self._stopped.set()
         self._wake.set()
+
+    def fail(self, error: DatabaseDown) -> None:
+        """Like `stop`, but `run` raises `error`: a reader has found the database damaged."""
+        self._failure = error
+        self.stop()
 
     async def begin(self) -> None:
         """Take up the work that an earlier scheduler left."""
@@ -118,6 +124,8 @@ class Loop:
         while not self._stopped.is_set():
             await self._wait_for_work()
             await self._process(self._inbox.take(self._batch_size))
+        if self._failure is not None:
+            raise self._failure
         confirmed = await self._publishing.finish(STOP_TIMEOUT)
         try:
             await self._transact(Work(now=clock.now(), published=confirmed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -15,10 +16,12 @@ from broker_queue.client import JobQueue
 from broker_queue.requests import REQUESTS_KEY
 from scheduler import loop, work
 from scheduler.store import database as databases
+from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler, SchedulerProcess
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
 
+PAGE = 4096
 IN_TROUBLE = "nothing is acknowledged until the database works"
 
 
@@ -55,8 +58,18 @@ def damage(database: Path) -> None:
     """Overwrite all pages but the first."""
     size = database.stat().st_size
     with database.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (size - 4096))
+        file.seek(PAGE)
+        file.write(b"\xa5" * (size - PAGE))
+
+
+def damage_table(database: Path, table: str) -> None:
+    """Overwrite the first page of one table; what reads no row of it goes on."""
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        [number] = connection.execute(query, [table]).fetchone()
+    with database.open("r+b") as file:
+        file.seek((number - 1) * PAGE)
+        file.write(b"\xa5" * PAGE)
 
 
 def forget(database: Path) -> None:
@@ -154,6 +167,32 @@ async def test_a_damaged_database_ends_the_scheduler_with_one_line(
     assert "restore a backup" in log
     assert "Traceback" not in log
     forget(database)
+
+
+async def test_damage_that_a_reader_alone_meets_ends_the_scheduler_with_one_line(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    async with (
+        RunningScheduler(url=broker_url, namespace=namespace, database=database),
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        RawClient(broker_url, namespace) as raw,
+    ):
+        job = await queue.enqueue("a")
+        assert await finish(raw, "a") == job
+    damage_table(database, "outcome")
+    process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await process.start()
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
+        await queue.enqueue("a")  # the writer does not care
+        asking = asyncio.create_task(queue.result(job))
+        code, log = await process.ended()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert code == 2
+    [error] = [line for line in log.splitlines() if '"error"' in line]
+    assert f"{database} is damaged (SQLITE_CORRUPT" in error
+    assert "restore a backup" in error
+    assert "Traceback" not in log
 
 
 async def test_damage_while_it_runs_parks_nothing_and_ends_it(

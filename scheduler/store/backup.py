@@ -47,7 +47,7 @@ def back_up(source: Path, destination: Path, *, replace: bool = False) -> Copied
     check_destination(source, destination, replace=replace)
     with unfinished(destination) as copy:
         copy_checked(source, copy)
-        jobs = _count_jobs(copy)
+        jobs = count_jobs(copy)
         put_in_place(copy, destination)
     return Copied(destination, destination.stat().st_size, jobs)
 
@@ -87,7 +87,7 @@ def unfinished(destination: Path) -> Iterator[Path]:
             reason = "there is no room for it on the disk"
         raise ConfigurationError(f"cannot write {destination}: {reason}") from error
     finally:
-        for file in (path, *_side_files(path)):
+        for file in (path, *side_files(path)):
             with suppress(OSError):
                 file.unlink()
 
@@ -128,7 +128,8 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _side_files(path: Path) -> list[Path]:
+def side_files(path: Path) -> list[Path]:
+    """Return the names of what SQLite keeps beside a database."""
     return [path.with_name(path.name + suffix) for suffix in SIDE_FILES]
 
 
@@ -147,7 +148,8 @@ def _begin_snapshot(origin: sqlite3.Connection, source: Path) -> None:
     check_revision(None if row is None else row[0], str(source))
 
 
-def _count_jobs(path: Path) -> int:
+def count_jobs(path: Path) -> int:
+    """Return how many jobs a database has that nobody uses."""
     with closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,14 +15,20 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import ConfigurationError, NotExist
 from broker_queue.graph import Graph
 from broker_queue.job import State
+from scheduler import clock
 from scheduler.store import backup
-from scheduler.store.backup import back_up
+from scheduler.store.backup import back_up, put_in_place
 from scheduler.store.database import Database, migrate
+from scheduler.store.sole_use import sole_use
 from tests.cli.processes import CommandLine
 from tests.support.ends import finish
 from tests.support.raw import RawClient
-from tests.support.schedulers import RunningScheduler
-from tests.support.waiting import PATIENCE
+from tests.support.schedulers import (
+    RunningScheduler,
+    SchedulerProcess,
+    wait_until_it_answers,
+)
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 
 @pytest.fixture
@@ -173,7 +180,7 @@ async def test_a_restored_copy_goes_on_and_what_came_before_changes_nothing(
             assert found.code == 0, found.err
             later = await queue.enqueue(None)
             in_use = await command_line.run("restore", "copy", "--force")
-            assert (in_use.code, "stop it first" in in_use.err) == (2, True)
+            assert (in_use.code, "is in use, last by scheduler" in in_use.err) == (2, True)
             await raw.report("finished", before.correlation_id, b"1")
         assert (await command_line.run("restore", "copy")).code == 2
         found = await command_line.run("restore", "copy", "--force", "--json")
@@ -197,3 +204,43 @@ async def test_a_restored_copy_goes_on_and_what_came_before_changes_nothing(
             assert (await queue.job_status(canceled)).state is State.CANCELED
             info = await queue.info()
             assert {each.handed_out for each in info.queues} == {0}
+
+
+async def test_a_copy_is_not_restored_under_a_standby_nor_under_anything_else(
+    broker_url: str, namespace: str, database: Path, empty: Path, command_line: CommandLine
+) -> None:
+    """A standby has no leadership, but would go on with the file that was replaced."""
+    restoring = ("restore", str(empty), "--database", str(database), "--force")
+    (command_line.folder / "nonsense").write_text("nonsense" * 1_000)
+    shutil.copy(empty, database)
+    leadership = (1, "elsewhere:1", 1, clock.now() + 3_600_000)
+    with closing(sqlite3.connect(database)) as other, other:
+        other.execute("INSERT INTO leader VALUES (?, ?, ?, ?)", leadership)
+        refused = await command_line.run(*restoring)
+        assert (refused.code, "is in use" in refused.err) == (2, True), refused.err
+    standby = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await standby.start(wait=False)
+    await standby.says("standby: elsewhere:1 is active")
+    refused = await command_line.run(*restoring)
+    assert (refused.code, "standbys too" in refused.err) == (2, True), refused.err
+    assert (await standby.terminate())[0] == 0
+    assert (await command_line.run(*restoring)).code == 0
+    shutil.copy(command_line.folder / "nonsense", database)
+    assert (await command_line.run(*restoring)).code == 0
+    assert states(database) == {}
+
+
+async def test_a_scheduler_that_starts_while_a_copy_is_restored_waits_for_the_new_database(
+    broker_url: str, namespace: str, database: Path, empty: Path
+) -> None:
+    shutil.copy(empty, database)
+    process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    with sole_use(database):
+        await process.start(wait=False)
+        await process.says("standby: another scheduler is active")
+        put_in_place(empty, database)
+    await wait_until_it_answers(broker_url, namespace)
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
+        job = await queue.enqueue("a")
+    assert (await process.terminate())[0] == 0
+    assert set(states(database)) == {job}

@@ -265,7 +265,9 @@ def outages_translated(path: str | None) -> Iterator[None]:
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """Return what an error of the driver means."""
+    """Return what an error means: of the driver, or one that was translated already."""
+    if isinstance(error, DatabaseDown):
+        return error.trouble
     code: int = getattr(error, "sqlite_errorcode", None) or 0
     return _TROUBLE.get(code & 0xFF, Trouble.OTHER)
 

@@ -1,7 +1,8 @@
 """Disks that take no more, for schedulers that run on them; nothing here needs an administrator.
 
 A disk is filled before a process starts, or while it runs, and freed again. ``command`` goes before
-the command of a process that is to run on it, ``says`` is what a scheduler says once it is full.
+the command of a process that is to run on it, ``says`` is what a scheduler says once it is full, ``says_of_a_copy`` what a
+command does that copies to it.
 """
 
 from __future__ import annotations
@@ -29,24 +30,27 @@ class Quota:
     """
 
     says = "cannot be read or written (SQLITE_IOERR_"
+    says_of_a_copy = "disk I/O error"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._is_full = False
+        self._room: int | None = None
 
     @property
     def command(self) -> list[str]:
-        return ["sh", "-c", 'ulimit -S -f 0; exec "$@"', "sh"] if self._is_full else []
+        if self._room is None:
+            return []
+        return ["sh", "-c", f'ulimit -S -f {self._room // 512}; exec "$@"', "sh"]
 
-    def fill(self, process: SchedulerProcess | None = None) -> None:
-        """Let nothing more be written, by `process` nor by those that start later."""
-        self._is_full = True
+    def fill(self, process: SchedulerProcess | None = None, *, room: int = 0) -> None:
+        """Let only `room` bytes be written, by `process` and by those that start later."""
+        self._room = room
         if process is not None:
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, UNLIMITED))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, UNLIMITED))
 
     def free(self, process: SchedulerProcess) -> None:
         """Let `process` write again, and those that start later."""
-        self._is_full = False
+        self._room = None
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
 
     async def __aenter__(self) -> Self:
@@ -63,6 +67,7 @@ class SmallDisk:
     """
 
     says = "has no room (SQLITE_FULL"
+    says_of_a_copy = "there is no room for it on the disk"
     _MOUNT = 'mount -t tmpfs -o size=1m none "$0" && echo mounted && exec cat'
 
     def __init__(self, folder: Path) -> None:
@@ -85,13 +90,14 @@ class SmallDisk:
         target = f"--target={self._pid}"
         return ["nsenter", target, "--user", "--preserve-credentials", "--mount", "--"]
 
-    def fill(self, _process: SchedulerProcess | None = None) -> None:
+    def fill(self, _process: SchedulerProcess | None = None, *, room: int = 0) -> None:
         with self._ballast.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(4096))
             except OSError as error:
                 assert error.errno == errno.ENOSPC  # noqa: PT017  # it is what ends the loop
+            file.truncate(file.tell() - room)
 
     def free(self, _process: SchedulerProcess) -> None:
         self._ballast.unlink()

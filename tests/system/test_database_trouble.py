@@ -16,12 +16,12 @@ from broker_queue.client import JobQueue
 from broker_queue.requests import REQUESTS_KEY
 from scheduler import loop, work
 from scheduler.store import database as databases
+from tests.support.databases import damage_all, damage_table
 from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler, SchedulerProcess
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
 
-PAGE = 4096
 IN_TROUBLE = "nothing is acknowledged until the database works"
 
 
@@ -52,24 +52,6 @@ def told(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[
         return text in caplog.text
 
     return is_told
-
-
-def damage(database: Path) -> None:
-    """Overwrite all pages but the first."""
-    size = database.stat().st_size
-    with database.open("r+b") as file:
-        file.seek(PAGE)
-        file.write(b"\xa5" * (size - PAGE))
-
-
-def damage_table(database: Path, table: str) -> None:
-    """Overwrite the first page of one table; what reads no row of it goes on."""
-    with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
-        [number] = connection.execute(query, [table]).fetchone()
-    with database.open("r+b") as file:
-        file.seek((number - 1) * PAGE)
-        file.write(b"\xa5" * PAGE)
 
 
 def forget(database: Path) -> None:
@@ -157,7 +139,7 @@ async def test_a_damaged_database_ends_the_scheduler_with_one_line(
         JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
     ):
         await queue.enqueue("a")
-    damage(database)
+    damage_all(database)
     process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
     await process.start(wait=False)
     assert process.process is not None

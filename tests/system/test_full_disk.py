@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +12,7 @@ import pytest
 
 from broker_queue.client import JobQueue
 from broker_queue.job import State
+from tests.support.databases import new_database
 from tests.support.disks import DISKS, READ_ONLY, Disk, ReadOnly
 from tests.support.raw import RawClient
 from tests.support.schedulers import SchedulerProcess, wait_until_it_answers
@@ -45,6 +48,15 @@ async def started(
     yield start
     for process in processes:
         await process.terminate()
+
+
+async def run(disk: Disk, *words: str | Path) -> tuple[int | None, str, str]:
+    """Run a command on the disk; return its exit code, and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *disk.command, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
 
 
 async def test_nothing_is_acknowledged_on_a_full_disk_and_work_goes_on_once_there_is_room(
@@ -94,6 +106,23 @@ async def test_a_scheduler_that_starts_on_a_full_disk_waits_for_room(
     assert code == 0, log
     assert len(process.said("waiting: ")) == 1
     assert "Traceback" not in log
+
+
+async def test_a_copy_for_which_there_is_no_room_leaves_nothing_behind(
+    disk: Disk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = tmp_path_factory.mktemp("elsewhere") / "source"
+    new_database(source, megabytes=2)
+    copy = disk.folder / "copy"
+    disk.fill(room=300_000)
+    for operation in ("backup", "restore"):
+        file, database = (copy, source) if operation == "backup" else (source, copy)
+        words = [sys.executable, "-m", "scheduler.copying", operation, file]
+        code, out, err = await run(disk, *words, "--database", database)
+        assert (code, out) == (2, "")
+        assert err == f"cannot write {copy}: {disk.says_of_a_copy}\n"
+        _, left, _ = await run(disk, "ls", "-A", disk.folder)
+        assert set(left.split()) <= {"ballast"}
 
 
 @pytest.mark.parametrize("kind", READ_ONLY, ids=lambda kind: kind.__name__)

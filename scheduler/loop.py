@@ -224,19 +224,12 @@ class Loop:
                 self._answered.append(request.delivery)
                 self._answering.begin(request)
         for delivery in self._inbox.take_requests(self._answering.has):
-            found = self._sort(Batch([delivery]))
+            single = Batch([delivery])
+            found = self._sort(single)
             for request in found.reads:
                 self._answering.begin(request)
             await self._refuse(found)
-            await self._settle_one(delivery, found.parked)
-
-    async def _settle_one(self, delivery: Delivery, parked: Sequence[Parked]) -> None:
-        """Settle one delivery alone: those before it wait for the database."""
-        try:
-            await self._outbox.park(parked)
-            await delivery.acknowledge()
-        except Unavailable as error:
-            delivery.channel.session.fail(f"a message could not be settled: {error}")
+            await self._settle(single, found.parked, multiple=False)  # others before it wait
 
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
@@ -326,14 +319,16 @@ class Loop:
         for reply in found.unknown:
             await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
 
-    async def _settle(self, batch: Batch, parked: Sequence[Parked]) -> None:
+    async def _settle(
+        self, batch: Batch, parked: Sequence[Parked], *, multiple: bool = True
+    ) -> None:
         """Park what nobody can be told about, then acknowledge the batch."""
         try:
             await self._outbox.park(parked)
         except Unavailable as error:
             parked[0].delivery.channel.session.fail(f"a message could not be parked: {error}")
             return
-        await self._inbox.acknowledge(batch)
+        await self._inbox.acknowledge(batch, multiple=multiple)
 
     async def _park_culprit(self, batch: Batch) -> None:
         log.exception("a message could not be folded; it is parked")

@@ -26,7 +26,7 @@ from scheduler.publishing import Publishing
 from scheduler.reconciling import Reconciling
 from scheduler.settings import Settings
 from scheduler.store import dispatch, secret
-from scheduler.store.database import Database
+from scheduler.store.database import Database, DatabaseDown
 from scheduler.store.writer import Reader, Writer
 from scheduler.tokens import Tokens
 
@@ -54,12 +54,17 @@ class Service:
         if self._loop is not None:
             self._loop.stop()
 
+    def _fail(self, error: DatabaseDown) -> None:
+        """Have `run` raise what a reader of the loop has found."""
+        if self._loop is not None:
+            self._loop.fail(error)
+
     async def run(self) -> None:
         """Serve until stopped; waits as standby while another scheduler is the active one.
 
         Raises:
             ConfigurationError: database or broker cannot be used as they are set.
-            DatabaseDown: the database cannot be opened or taken.
+            DatabaseDown: the database cannot be opened or taken, or is damaged.
             leader.LostLeadership: another scheduler took over.
         """
         database = Database(self._settings.database, self._settings.database_cache)
@@ -81,9 +86,11 @@ class Service:
         topology = Topology(names, settings.queue_type, settings.delivery_limit, wake.set)
         inbox = Inbox(names, wake)
         async with AsyncExitStack() as closing:
-            reader = Reader(database, READS_AT_ONCE)
+            reader = Reader(database, READS_AT_ONCE, self._fail)
             closing.push_async_callback(reader.close)
-            results = Reader(database, 1)  # of its own: jobs do not wait for those who ask
+            results = Reader(
+                database, 1, self._fail
+            )  # of its own: jobs do not wait for those who ask
             closing.push_async_callback(results.close)
 
             async def filled() -> set[tuple[str, str]]:
@@ -112,6 +119,9 @@ class Service:
                 reconciling,
                 hearing,
             )
+            self._loop = loop
+            if self._stopped.is_set():
+                loop.stop()
 
             async def consume(session: Session) -> None:
                 publishing_session = await outbox.session()  # which declares the queues
@@ -139,9 +149,6 @@ class Service:
             await consuming.start()
             for watch in (hearing.run(), reconciling.run()):
                 closing.push_async_callback(end, asyncio.create_task(watch))
-            self._loop = loop
-            if self._stopped.is_set():
-                loop.stop()
             await loop.run()
             await leading.give_up(writer)
             log.info("stopped; nothing is lost")

@@ -158,6 +158,7 @@ _HELD = (
     )
     .limit(bindparam("limit"))
 )
+_HANDED_OUT = select(job.c.key).where(PUBLISHING).union(select(job.c.key).where(HELD))
 _OF_QUEUE = (job.c.queue_key == bindparam("of"), HELD)
 _UNPUBLISH = (
     update(job)
@@ -274,6 +275,11 @@ def queue_keys(connection: Connection, names: Collection[tuple[str, str]]) -> li
     """Return the keys of the queues with these types and channels, as far as they are known."""
     rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
     return [key for key, job_type, channel in rows if (job_type, channel) in names]
+
+
+def handed_out(connection: Connection) -> list[int]:
+    """Return the keys of all jobs of which the broker or a worker may have a message, or the run."""
+    return list(connection.execute(_HANDED_OUT).scalars())
 
 
 def held(connection: Connection, queue_key: int, limit: int = NO_LIMIT) -> list[HeldJob]:

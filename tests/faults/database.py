@@ -141,6 +141,13 @@ def read(path: Path) -> Contents:
         return Contents({job.id: job for job in jobs}, _broken(connection))
 
 
+def leader(path: Path) -> int | None:
+    """Return the process id of the scheduler that leads, or was the last to lead."""
+    with closing(_open(path)) as connection:
+        row = connection.execute("SELECT holder FROM leader").fetchone()
+        return None if row is None else int(row[0].rpartition(":")[2])
+
+
 def _broken(connection: sqlite3.Connection) -> list[str]:
     found = []
     for problem, query in VIOLATIONS.items():

@@ -22,10 +22,21 @@ from broker_queue.protocol.messages import Backoff
 class Victim(StrEnum):
     """What is killed."""
 
-    SCHEDULER = "scheduler"
+    SCHEDULER_1 = "scheduler 1"
+    SCHEDULER_2 = "scheduler 2"
     WORKER_1 = "worker 1"
     WORKER_2 = "worker 2"
     BROKER = "broker"
+
+    @property
+    def kind(self) -> str:
+        """What it is, without its number."""
+        return self.partition(" ")[0]
+
+
+SCHEDULERS = (Victim.SCHEDULER_1, Victim.SCHEDULER_2)
+"""One leads, the other stands by."""
+WORKERS = (Victim.WORKER_1, Victim.WORKER_2)
 
 
 WORKER_POINTS = (
@@ -53,22 +64,26 @@ class Kill:
     Attributes:
         point: where; None: wherever it is.
         count: the how-manieth time that it comes there.
-        after: seconds after which it is killed wherever it is.
+        after: seconds after which it is killed wherever it is; a scheduler's count from when it
+            leads.
+        as_standby: of a scheduler: they count from its start.
     """
 
     point: Point | None
     count: int
     after: float
+    as_standby: bool = False
 
 
 def kills(seed: int, victim: Victim) -> Iterator[Kill]:
     """Yield the ends of the lives of one process; most of them at a point, each in its turn."""
     chance = random.Random(f"{seed} kills of {victim}")
-    points = SCHEDULER_POINTS if victim is Victim.SCHEDULER else WORKER_POINTS
+    points = SCHEDULER_POINTS if victim in SCHEDULERS else WORKER_POINTS
     deck: list[Point] = []
     while True:
         if chance.random() < 0.4:
-            yield Kill(None, 0, chance.uniform(0.5, 4.0))
+            as_standby = victim in SCHEDULERS and chance.random() < 0.3
+            yield Kill(None, 0, chance.uniform(0.5, 4.0), as_standby)
             continue
         if not deck:
             deck = [*points, *(point for point in points if point in OFTEN)]

@@ -44,6 +44,15 @@ class Process:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its present life, or of its last."""
+        return self._running().pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, kill: Kill | None = None) -> None:
         """Begin a life that ends as planned; without a plan it goes on."""
         environment = dict(self._environment)
@@ -95,10 +104,11 @@ class Process:
 
     async def kill(self) -> None:
         """End it, if it runs."""
-        if self._process is not None and self._process.returncode is None:
+        if self.is_alive:
+            process = self._running()
             with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+                process.kill()
+            await process.wait()
 
     def _running(self) -> asyncio.subprocess.Process:
         assert self._process is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from broker_queue.graph import Graph
@@ -30,11 +31,13 @@ class Evidence:
         jobs: from the database.
         lines: of all journals, in the order in which they happened.
         record: what clients were told.
+        epochs: of the schedulers' transactions, in their order.
     """
 
     jobs: dict[JobId, StoredJob]
     lines: Sequence[Line]
     record: Record
+    epochs: Sequence[int]
     starts: dict[JobId, list[Line]] = field(init=False)
     ends: dict[JobId, list[Line]] = field(init=False)
 
@@ -201,6 +204,13 @@ def left_open(evidence: Evidence) -> Iterator[str]:
             yield f"job {job.id} is {job.state}, and its place in the window was never freed"
 
 
+def written_by_a_former_leader(evidence: Evidence) -> Iterator[str]:
+    """A scheduler from which another has taken over writes nothing any more."""
+    for number, (before, epoch) in enumerate(pairwise(evidence.epochs), 2):
+        if epoch < before:
+            yield f"transaction {number} is of epoch {epoch}, the one before it of {before}"
+
+
 CHECKS: dict[str, Check] = {
     "confirmed, then lost": lost,
     "left open": left_open,
@@ -210,6 +220,7 @@ CHECKS: dict[str, Check] = {
     "not the end that it was to have": wrong_end,
     "attempts not in order": attempts_overlap,
     "grew by halves": grown_apart,
+    "written after another had taken over": written_by_a_former_leader,
 }
 
 

@@ -1,4 +1,7 @@
-"""What workers did, written down by themselves: one line for each start and end of a run."""
+"""What processes did, written down by themselves.
+
+Workers write one line for each start and end of a run, schedulers one for each transaction.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,26 @@ def read(paths: Iterable[Path]) -> list[Line]:
     texts = (text for path in paths for text in path.read_bytes().splitlines())
     lines = [msgspec.json.decode(text, type=Line) for text in texts if text and _is_whole(text)]
     return sorted(lines, key=lambda line: line.at)
+
+
+class EpochJournal:
+    """Appends the epoch of each transaction to a file that all schedulers share.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(self, epoch: int) -> None:
+        """Write one line; within the transaction, so that lines are in the order of transactions."""
+        os.write(self._file, b"%d\n" % epoch)
+
+
+def read_epochs(path: Path) -> list[int]:
+    """Return the epochs of all transactions, in their order."""
+    return [int(line) for line in path.read_bytes().splitlines()]
 
 
 def _is_whole(text: bytes) -> bool:

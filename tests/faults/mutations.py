@@ -76,6 +76,11 @@ def _overwrite_result() -> None:
     lifecycle.TRANSITIONS[State.FINISHED, Succeed] = (State.FINISHED,)
 
 
+def _no_epoch_check() -> None:
+    """A scheduler that was paused writes on though another has taken over."""
+    patch.object(leader, "check_epoch", lambda *_: None).start()
+
+
 def _release_early() -> None:
     """The first dependency that ends releases a job."""
     satisfy = lifecycle._satisfy
@@ -93,4 +98,5 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "ignore_attempt": _ignore_attempt,
     "overwrite_result": _overwrite_result,
     "release_early": _release_early,
+    "no_epoch_check": _no_epoch_check,
 }

@@ -53,8 +53,24 @@ OFTEN = frozenset({Point.BEFORE_COMMIT, Point.AFTER_COMMIT})
 """Points to die at twice as often: all promises hang on them. The first transactions of a scheduler
 only prepare it, so it does not die in those."""
 
+LONG_PAUSE = 4.5
+"""Seconds: longer than a lease of the crash tests."""
+
 PATIENCE = 6.0
 """Seconds of a process that does not come to its point, then it is killed where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A stop by SIGSTOP in the middle of a life.
+
+    Attributes:
+        after: seconds after which it is stopped; a scheduler's count from when it leads.
+        seconds: for which it is stopped; None: until another scheduler leads.
+    """
+
+    after: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +83,14 @@ class Kill:
         after: seconds after which it is killed wherever it is; a scheduler's count from when it
             leads.
         as_standby: of a scheduler: they count from its start.
+        pause: before that.
     """
 
     point: Point | None
     count: int
     after: float
     as_standby: bool = False
+    pause: Pause | None = None
 
 
 def kills(seed: int, victim: Victim) -> Iterator[Kill]:
@@ -81,19 +99,34 @@ def kills(seed: int, victim: Victim) -> Iterator[Kill]:
     points = SCHEDULER_POINTS if victim in SCHEDULERS else WORKER_POINTS
     deck: list[Point] = []
     while True:
-        if chance.random() < 0.4:
+        if chance.random() < (0.15 if victim in SCHEDULERS else 0.1):
+            yield Kill(None, 0, chance.uniform(0.5, 4.0), pause=_pause(chance, victim))
+        elif chance.random() < 0.4:
             as_standby = victim in SCHEDULERS and chance.random() < 0.3
             yield Kill(None, 0, chance.uniform(0.5, 4.0), as_standby)
-            continue
-        if not deck:
-            deck = [*points, *(point for point in points if point in OFTEN)]
-            chance.shuffle(deck)
-        point = deck.pop()
-        if point in ONCE:
-            count = 1
         else:
-            count = chance.choice((4, 6, 9, 14, 21) if point in OFTEN else (1, 1, 2, 3, 5, 8, 13))
-        yield Kill(point, count, PATIENCE)
+            if not deck:
+                deck = [*points, *(point for point in points if point in OFTEN)]
+                chance.shuffle(deck)
+            point = deck.pop()
+            yield Kill(point, _count(chance, point), PATIENCE)
+
+
+def _count(chance: random.Random, point: Point) -> int:
+    if point in ONCE:
+        return 1
+    return chance.choice((4, 6, 9, 14, 21) if point in OFTEN else (1, 1, 2, 3, 5, 8, 13))
+
+
+def _pause(chance: random.Random, victim: Victim) -> Pause:
+    """Return one of a scheduler that is replaced meanwhile, or one that everybody sits out.
+
+    A worker's may be longer than its leases.
+    """
+    after = chance.uniform(0.3, 2.5)
+    if victim in SCHEDULERS:
+        return Pause(after, None if chance.random() < 0.75 else chance.uniform(0.2, 1.5))
+    return Pause(after, chance.choice((0.2, 0.5, 1.0, 2.0, LONG_PAUSE)))
 
 
 def broker_pauses(seed: int) -> Iterator[float]:

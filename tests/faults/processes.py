@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from broker_queue.failpoints import VARIABLE
@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 ANYWHERE = "wherever it was"
 STOP_TIMEOUT = 30.0 * TIMEOUT_FACTOR
+
+WAKE = 'read _; kill -CONT "$0"'
+"""For a shell: wakes a process as soon as its own stdin ends."""
 
 
 class EndedByItself(Exception):
@@ -83,6 +86,26 @@ class Process:
         if code != -signal.SIGKILL or not where:
             raise EndedByItself(self._ended(code))
         return where
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Stop it by SIGSTOP, and let it go on at the end.
+
+        That is left to another process: if this one is killed, nobody stays behind asleep.
+        """
+        process = self._running()
+        waker = await asyncio.create_subprocess_exec(
+            "sh", "-c", WAKE, str(process.pid),
+            stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            assert waker.stdin is not None
+            waker.stdin.close()
+            await waker.wait()
 
     async def stop(self) -> None:
         """Stop it in order.

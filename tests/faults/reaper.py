@@ -1,4 +1,4 @@
-"""Ends the lives of processes as they are planned, and begins new ones."""
+"""Pauses and ends the lives of processes as they are planned, and begins new ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.faults import database, plan
-from tests.faults.plan import SCHEDULERS, Kill, Victim
+from tests.faults.plan import LONG_PAUSE, SCHEDULERS, Kill, Pause, Victim
 from tests.faults.processes import ANYWHERE, Broker, EndedByItself, Process
+from tests.support.schedulers import is_locked
+from tests.support.waiting import TIMEOUT_FACTOR
 
 LOOK = 0.1
 """Seconds between looks at what is waited for."""
@@ -20,16 +22,22 @@ MAX_PROBLEMS = 10
 
 STANDBY = "standby"
 
+LONGEST_PAUSE = 20.0 * TIMEOUT_FACTOR
+"""Seconds in which a standby must have taken over from a scheduler that sleeps."""
+
+OVERLAP = 0.5
+"""Seconds that the new leader has to write before the old one wakes."""
+
 
 class Reaper:
-    """Kills the processes of a run, each again and again.
+    """Kills the processes of a run, each again and again, and stops some for a while before.
 
     Args:
         seed: of what is killed when.
         processes: they are killed, also if they run already.
         broker: of all of them.
         path: of the database.
-        log: a line is written there for each kill.
+        log: a line is written there for each kill and pause.
     """
 
     def __init__(
@@ -48,10 +56,14 @@ class Reaper:
         self._killing = True
         self.kills: Counter[tuple[str, str]] = Counter()
         """Process, place → how often."""
+        self.pauses: Counter[tuple[str, str]] = Counter()
+        """Process, what became of it → how often."""
         self.seconds = 0.0
         """From the first kill to the last."""
         self.problems: list[str] = []
         """Processes that ended by themselves, as sentences."""
+        self.leaderless: list[str] = []
+        """Pauses in which no standby took over, as sentences."""
 
     async def run(self, kills: int, seconds: float | None, *, broker_dies: bool) -> None:
         """Kill until there were enough kills, or the time is up; then all run, unharmed."""
@@ -101,6 +113,10 @@ class Reaper:
         """
         if victim in SCHEDULERS and not kill.as_standby:
             await self._until_it_leads(process)
+        if kill.pause is not None and process.is_alive:
+            await self._pause(victim, process, kill.pause)
+            if victim in SCHEDULERS:
+                await self._until_it_leads(process)  # as standby it woke, and leads once more
         where = await process.die(kill)
         is_standby = victim in SCHEDULERS and where == ANYWHERE and not self._leads(process)
         self._note_kill(STANDBY if is_standby else victim.kind, where)
@@ -111,6 +127,32 @@ class Reaper:
 
     def _leads(self, process: Process) -> bool:
         return database.leader(self._database) == process.pid
+
+    async def _pause(self, victim: Victim, process: Process, pause: Pause) -> None:
+        await asyncio.sleep(pause.after)
+        if pause.seconds is None:
+            await self._pause_until_replaced(victim, process)
+            return
+        async with process.paused():
+            await asyncio.sleep(pause.seconds)
+        self._note_pause(
+            victim, f"for {'longer' if pause.seconds >= LONG_PAUSE else 'less'} than a lease"
+        )
+
+    async def _pause_until_replaced(self, victim: Victim, process: Process) -> None:
+        """Stop a scheduler outside of any transaction: in one it keeps everybody else from writing."""
+        while self._killing and self._leads(process):
+            async with process.paused():
+                if await asyncio.to_thread(is_locked, str(self._database)):
+                    continue
+                try:
+                    async with asyncio.timeout(LONGEST_PAUSE):
+                        while self._leads(process):  # noqa: ASYNC110  # it is another process
+                            await asyncio.sleep(LOOK)
+                except TimeoutError:
+                    self.leaderless.append(f"{victim} slept for {LONGEST_PAUSE:.0f} s, and led")
+                await asyncio.sleep(OVERLAP)
+            self._note_pause(victim, "another took over")
 
     async def _reap_broker(self) -> None:
         for seconds in plan.broker_pauses(self._seed):
@@ -125,5 +167,12 @@ class Reaper:
 
     def _note_kill(self, kind: str, where: str) -> None:
         self.kills[kind, where] += 1
+        self._write(f"{kind}: {where}")
+
+    def _note_pause(self, victim: Victim, what: str) -> None:
+        self.pauses[victim.kind, what] += 1
+        self._write(f"{victim.kind} woke: {what}")
+
+    def _write(self, line: str) -> None:
         with self._log.open("a") as log:
-            log.write(f"{time.time_ns() // 1_000_000} {kind}: {where}\n")
+            log.write(f"{time.time_ns() // 1_000_000} {line}\n")

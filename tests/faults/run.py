@@ -71,6 +71,10 @@ class Report:
     options: Options
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Process, place → how often."""
+    pauses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Process, what became of it → how often."""
+    takeovers: int = 0
+    """How often another scheduler came to lead than the one before."""
     seconds: float = 0.0
     """From the first kill to the last."""
     states: Counter[str] = field(default_factory=Counter)
@@ -114,8 +118,10 @@ class Run:
             f"BROKER_QUEUE_{name}": value for name, value in {**settings, **SETTINGS}.items()
         }
         mutation = [] if options.mutation is None else [options.mutation]
+        self._epochs = options.folder / "epochs.journal"
         self._processes = {
-            victim: self._process(victim, "scheduler_process", *mutation) for victim in SCHEDULERS
+            victim: self._process(victim, "scheduler_process", str(self._epochs), *mutation)
+            for victim in SCHEDULERS
         } | {
             victim: self._process(victim, "worker_process", str(self._journal(victim)))
             for victim in WORKERS
@@ -258,15 +264,20 @@ class Run:
     def _check(self, watching: database.Watching) -> None:
         report, contents = self._report, database.read(self._database)
         lines = journal.read(path for path in map(self._journal, WORKERS) if path.exists())
-        evidence = Evidence(contents.jobs, lines, self._record)
+        epochs = journal.read_epochs(self._epochs)
+        evidence = Evidence(contents.jobs, lines, self._record, epochs)
         report.violated("a process ended by itself", self._reaper.problems)
+        report.violated("no standby took over", self._reaper.leaderless)
         report.violated("never answered", self._record.unanswered)
         report.violated("an end that changed", watching.changed)
         report.violated("the database contradicts itself", contents.broken)
         for what, check in CHECKS.items():
             report.violated(what, list(_guarded(check(evidence))))
         report.late_starts = checks.late_starts(evidence)
-        report.kills, report.seconds = self._reaper.kills, self._reaper.seconds
+        reaper = self._reaper
+        report.kills, report.pauses = reaper.kills, reaper.pauses
+        report.seconds = reaper.seconds
+        report.takeovers = len(set(evidence.epochs)) - 1
         report.states.update(str(state) for state in contents.counts.elements())
         report.submits = len(self._record.submitted)
         report.cancels = len(self._record.canceled)

@@ -70,13 +70,13 @@ def history() -> Evidence:
         canceled=[Canceled(GRAPH.id, THIRD, dependents=False, at=8, wall=8)],
         told=[Told(SECOND, State.FINISHED, None)],
     )
-    return Evidence({job.id: job for job in jobs}, lines, record)
+    return Evidence({job.id: job for job in jobs}, lines, record, epochs=[1, 1, 2])
 
 
 def change(job: JobId, **changes: Any) -> Callable[[Evidence], Evidence]:
     def changed(before: Evidence) -> Evidence:
         jobs = before.jobs | {job: replace(before.jobs[job], **changes)}
-        return Evidence(jobs, before.lines, before.record)
+        return replace(before, jobs=jobs)
 
     return changed
 
@@ -84,7 +84,7 @@ def change(job: JobId, **changes: Any) -> Callable[[Evidence], Evidence]:
 def add(*lines: Line) -> Callable[[Evidence], Evidence]:
     def added(before: Evidence) -> Evidence:
         ordered = sorted([*before.lines, *lines], key=lambda line: line.at)
-        return Evidence(before.jobs, ordered, before.record)
+        return replace(before, lines=ordered)
 
     return added
 
@@ -92,9 +92,13 @@ def add(*lines: Line) -> Callable[[Evidence], Evidence]:
 def forget(job: JobId) -> Callable[[Evidence], Evidence]:
     def forgotten(before: Evidence) -> Evidence:
         jobs = {key: value for key, value in before.jobs.items() if key != job}
-        return Evidence(jobs, before.lines, before.record)
+        return replace(before, jobs=jobs)
 
     return forgotten
+
+
+def transact(*epochs: int) -> Callable[[Evidence], Evidence]:
+    return lambda before: replace(before, epochs=[*before.epochs, *epochs])
 
 
 def found(evidence: Evidence) -> set[str]:
@@ -126,6 +130,7 @@ def test_a_history_that_keeps_all_promises_is_not_blamed() -> None:
         (add(line(7, "finished", FIRST, 2, grown=[SECOND])), "grew by halves"),
         (change(THIRD, state=State.QUEUED, finished_at=None), "left open"),
         (change(THIRD, dispatch=2), "left open"),
+        (transact(3, 2), "written after another had taken over"),
     ],
 )
 def test_what_breaks_a_promise_is_found(

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 from broker_queue.graph import Graph
-from broker_queue.job import Condition, FailureCode, GraphId, JobId, State
-from broker_queue.protocol.messages import Dependency
+from broker_queue.job import Condition, FailureCode, JobId, State
+from broker_queue.protocol.messages import Dependency, NewJob
 from scheduler.rules.edges import SATISFIED_BY
-from tests.faults.client import Record
-from tests.faults.database import StoredJob
+from tests.faults.database import Options, StoredJob
+from tests.faults.evidence import Evidence, Reach
 from tests.faults.journal import Line
+from tests.faults.plan import CHANNELS, CLAIMED
 
 PLANNED_ERROR = "RuntimeError"
 """What the journal's jobs raise when they are to fail."""
 
 GIVEN_UP = frozenset({FailureCode.WORKER_DIED, FailureCode.DEAD_LETTER})
 """Failures for which the broker, not the job, is the reason: its workers were killed too often."""
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What is known at the end.
-
-    Attributes:
-        jobs: from the database.
-        lines: of all journals, in the order in which they happened.
-        record: what clients were told.
-        epochs: of the schedulers' transactions, in their order.
-    """
-
-    jobs: dict[JobId, StoredJob]
-    lines: Sequence[Line]
-    record: Record
-    epochs: Sequence[int]
-    starts: dict[JobId, list[Line]] = field(init=False)
-    ends: dict[JobId, list[Line]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.starts, self.ends = {}, {}
-        for line in self.lines:
-            found = self.starts if line.event == "start" else self.ends
-            found.setdefault(line.job, []).append(line)
-
-    def accepted(self, job: StoredJob) -> Line | None:
-        """Return the end of the run whose result is the job's."""
-        run = job.result.get("run") if isinstance(job.result, dict) else None
-        found = (line for line in self.ends.get(job.id, ()) if line.run == run)
-        return next(found, None)
 
 
 class LateStart(NamedTuple):
@@ -91,6 +59,10 @@ def lost(evidence: Evidence) -> Iterator[str]:
                 yield f"job {job_id} of graph {graph.id} was confirmed and is not stored"
             elif not edges.items() <= stored.edges.items():
                 yield f"job {job_id} lost edges: {edges} became {stored.edges}"
+        for job in graph.jobs:
+            stored = evidence.jobs.get(JobId(job.id))
+            if stored is not None and (given := options_of(job)) != stored.options:
+                yield f"job {job.id} was submitted with {given}, stored are {stored.options}"
     for wait in evidence.record.told:
         stored = evidence.jobs.get(wait.job)
         if stored is None or (stored.state, stored.raw_result) != (wait.state, wait.result):
@@ -99,7 +71,7 @@ def lost(evidence: Evidence) -> Iterator[str]:
 
 def cancel_was_lost(evidence: Evidence) -> Iterator[str]:
     """A job has ended when its cancel is confirmed; one that is canceled was asked to be."""
-    reach = _Reach(evidence)
+    reach = Reach(evidence)
     for cancel in evidence.record.canceled:
         for job_id in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
             job = evidence.jobs[job_id]
@@ -141,12 +113,16 @@ def wrong_end(evidence: Evidence) -> Iterator[str]:
     for job in evidence.jobs.values():
         if job.type is None:
             continue
-        succeed_at, most = job.args["succeed_at"], job.max_attempts
+        succeed_at, most = (
+            job.args["succeed_at"] + _interrupted(evidence, job),
+            job.options.max_attempts,
+        )
         if job.state is State.FINISHED and job.attempt != succeed_at:
             yield f"job {job.id} finished at attempt {job.attempt}, not {succeed_at}"
         if job.state is State.FAILED and not is_given_up(job):
             code = None if job.error is None else job.error.get("code")
-            if succeed_at <= most or job.attempt != most or code != PLANNED_ERROR:
+            planned = FailureCode.TIMEOUT if job.args.get("overrun") else PLANNED_ERROR
+            if succeed_at <= most or job.attempt != most or code != planned:
                 yield (
                     f"job {job.id} failed with {code} at attempt {job.attempt} of {most}, and was "
                     f"to succeed at {succeed_at}"
@@ -157,21 +133,17 @@ def wrong_end(evidence: Evidence) -> Iterator[str]:
 
 def attempts_overlap(evidence: Evidence) -> Iterator[str]:
     """An attempt starts only after the one before it has failed, and only that often."""
-    for job, starts in evidence.starts.items():
-        first: dict[int, int] = {}
-        for line in starts:
-            first.setdefault(line.attempt, line.at)
-        failed: dict[int, int] = {}
-        for line in evidence.ends.get(job, ()):
-            if line.event == "failed":
-                failed.setdefault(line.attempt, line.at)
-        for attempt, at in first.items():
-            if attempt > 1 and failed.get(attempt - 1, at) >= at:
-                yield f"job {job}: attempt {attempt} started before attempt {attempt - 1} failed"
+    for job in evidence.starts:
         stored = evidence.jobs.get(job)
         if stored is None:
             yield f"job {job} ran and is not stored"
-        elif max(first) > stored.attempt:
+            continue
+        first = evidence.first_starts(job)
+        failed = _failures(evidence, stored)
+        for attempt, start in first.items():
+            if attempt > 1 and failed.get(attempt - 1, start.at) >= start.at:
+                yield f"job {job}: attempt {attempt} started before attempt {attempt - 1} failed"
+        if max(first) > stored.attempt:
             yield f"job {job} ran attempt {max(first)}, and {stored.attempt} are counted"
 
 
@@ -211,6 +183,45 @@ def written_by_a_former_leader(evidence: Evidence) -> Iterator[str]:
             yield f"transaction {number} is of epoch {epoch}, the one before it of {before}"
 
 
+def ran_elsewhere(evidence: Evidence) -> Iterator[str]:
+    """A job runs only on workers that take its channel."""
+    for job_id, starts in evidence.starts.items():
+        job = evidence.jobs[job_id]
+        for start in starts:
+            taken = CHANNELS[start.victim]
+            if start.channel != job.options.channel or start.channel not in taken:
+                yield (
+                    f"job {job_id} of channel {job.options.channel!r} ran as one of {start.channel!r} on "
+                    f"{start.victim}, which takes {taken}"
+                )
+
+
+def ran_too_long(evidence: Evidence) -> Iterator[str]:
+    """A run is stopped at its time limit, not long after."""
+    for job_id, ends in evidence.ends.items():
+        for end in ends:
+            if end.event == "overran":
+                yield f"job {job_id}: run {end.run} was not stopped at its time limit"
+
+
+def started_after_its_cancel(evidence: Evidence) -> Iterator[str]:
+    """A job that is claimed does not start once its cancel is confirmed.
+
+    Unless the scheduler had granted the claim before: then it counts as running, its worker is told
+    to stop, and may be slow to hear either.
+    """
+    for job_id, confirmed in _last_cancels(evidence).items():
+        job = evidence.jobs[job_id]
+        if job.type != CLAIMED or job.state is not State.CANCELED:
+            continue
+        for start in evidence.starts.get(job_id, ()):
+            if start.at > confirmed and start.worker != job.worker:
+                yield (
+                    f"job {job_id} started on {start.worker} {(start.at - confirmed) / 1e6:.1f} ms "
+                    f"after its cancel was confirmed; granted was it to {job.worker}"
+                )
+
+
 CHECKS: dict[str, Check] = {
     "confirmed, then lost": lost,
     "left open": left_open,
@@ -220,6 +231,9 @@ CHECKS: dict[str, Check] = {
     "not the end that it was to have": wrong_end,
     "attempts not in order": attempts_overlap,
     "grew by halves": grown_apart,
+    "ran on a worker of another channel": ran_elsewhere,
+    "ran past its time limit": ran_too_long,
+    "started after its cancel, though claimed": started_after_its_cancel,
     "written after another had taken over": written_by_a_former_leader,
 }
 
@@ -227,12 +241,7 @@ CHECKS: dict[str, Check] = {
 def late_starts(evidence: Evidence) -> list[LateStart]:
     """Return the canceled jobs that had not started when their cancel was confirmed, and then did."""
     found = []
-    reach = _Reach(evidence)
-    last: dict[JobId, int] = {}
-    for cancel in evidence.record.canceled:
-        for job in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
-            last[job] = max(cancel.at, last.get(job, 0))
-    for job, confirmed in last.items():
+    for job, confirmed in _last_cancels(evidence).items():
         starts = evidence.starts.get(job)
         if starts and evidence.jobs[job].state is State.CANCELED and starts[0].at > confirmed:
             found.append(LateStart(job, (starts[0].at - confirmed) / 1e6))
@@ -242,6 +251,53 @@ def late_starts(evidence: Evidence) -> list[LateStart]:
 def is_given_up(job: StoredJob) -> bool:
     """Whether the broker delivered it too often, since its workers were killed."""
     return job.error is not None and job.error.get("code") in GIVEN_UP
+
+
+def _last_cancels(evidence: Evidence) -> dict[JobId, int]:
+    """Return when the last cancel of each job was confirmed."""
+    reach = Reach(evidence)
+    last: dict[JobId, int] = {}
+    for cancel in evidence.record.canceled:
+        for job in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
+            last[job] = max(cancel.at, last.get(job, 0))
+    return last
+
+
+def _failures(evidence: Evidence, job: StoredJob) -> dict[int, int]:
+    """Return when each attempt of a job had failed, at the earliest."""
+    found: dict[int, int] = {}
+    for line in evidence.ends.get(job.id, ()):
+        if line.event == "failed" or (line.event == "stopped" and job.overruns):
+            found.setdefault(line.attempt, line.at)
+    if job.overruns:
+        for attempt in range(1, job.attempt):
+            start = evidence.first_starts(job.id).get(attempt)
+            limit = 0 if start is None else start.at + job.time_limit * 1_000_000
+            found[attempt] = min(limit, found.get(attempt, limit))
+    return found
+
+
+def _interrupted(evidence: Evidence, job: StoredJob) -> int:
+    """Return how many attempts that were to succeed ran into a short time limit.
+
+    A worker makes them that is stopped, or killed at a time at which nobody else takes its job.
+    """
+    if not job.overruns:
+        return 0
+    first = evidence.first_starts(job.id)
+    count = 0
+    for attempt in range(job.args["succeed_at"], job.attempt + (job.state is State.FAILED)):
+        following = first[attempt + 1].wall if attempt + 1 in first else job.finished_at or 0
+        if attempt in first and following < first[attempt].wall + job.time_limit:
+            break
+        count += 1
+    return count
+
+
+def options_of(job: NewJob) -> Options:
+    """Return a job's options as the database has them."""
+    timeout = None if job.timeout is None else round(job.timeout * 1000)
+    return Options(job.type, job.channel, job.priority, job.max_attempts, timeout)
 
 
 def _end_of(evidence: Evidence, job: StoredJob) -> Line | None:
@@ -280,27 +336,3 @@ def _wanted(graph: Graph) -> dict[JobId, dict[JobId, Condition]]:
         for reference in job.references:
             edges[JobId(str(reference.job))] = Condition.SUCCESS
     return found
-
-
-class _Reach:
-    """Which jobs a cancel may have reached."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self._children: dict[JobId, list[JobId]] = defaultdict(list)
-        self._graphs: dict[GraphId | None, set[JobId]] = defaultdict(set)
-        for job in evidence.jobs.values():
-            self._graphs[job.graph].add(job.id)
-            for parent in job.edges:
-                self._children[parent].append(job.id)
-
-    def of(self, graph: GraphId, job: JobId | None, *, dependents: bool) -> set[JobId]:
-        """Return the jobs that a cancel names: a whole graph, or one job, or its dependents too."""
-        if job is None:
-            return self._graphs[graph]
-        found = {job}
-        border = list(found) if dependents else []
-        while border:
-            following = {child for each in border for child in self._children.get(each, ())}
-            border = list(following - found)
-            found |= following
-        return found

@@ -26,18 +26,28 @@ class Outcome(NamedTuple):
     error: bytes | None
 
 
+class Options(NamedTuple):
+    """What a job was given besides its args. `timeout` is milliseconds."""
+
+    type: str | None
+    channel: str
+    priority: int
+    max_attempts: int
+    timeout: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJob:
-    """A job as the database has it at the end. `finished_at` is milliseconds since the epoch."""
+    """A job as the database has it at the end. Times are milliseconds since the epoch."""
 
     id: JobId
     graph: GraphId | None
-    type: str | None
+    options: Options
     state: State
     attempt: int
     handover: int
-    max_attempts: int
     dispatch: int
+    worker: str | None
     finished_at: int | None
     args: dict[str, Any]
     result: Any
@@ -45,6 +55,20 @@ class StoredJob:
     error: dict[str, Any] | None
     edges: dict[JobId, Condition]
     """What it depends on."""
+
+    @property
+    def type(self) -> str | None:
+        return self.options.type
+
+    @property
+    def overruns(self) -> bool:
+        """Whether its attempts are to run into its time limit."""
+        return "overrun" in self.args
+
+    @property
+    def time_limit(self) -> int:
+        """Milliseconds; of one that has a limit."""
+        return self.options.timeout or 0
 
 
 _OUTCOMES = """
@@ -55,8 +79,8 @@ _OPEN = """
            (SELECT sum(handed_out) FROM queue),
            (SELECT count(*) FROM job)"""
 _JOBS = """
-    SELECT job.key, job.id, graph.id, queue.type, state, attempt, handover, max_attempts, dispatch,
-           finished_at, args.text, result, error
+    SELECT job.key, job.id, graph.id, queue.type, coalesce(channel, ''), priority, max_attempts,
+           timeout, state, attempt, handover, dispatch, worker, finished_at, args.text, result, error
     FROM job LEFT JOIN graph ON graph.key = graph_key LEFT JOIN queue ON queue.key = queue_key
     LEFT JOIN args ON args.job_key = job.key LEFT JOIN outcome ON outcome.job_key = job.key"""
 _EDGES = """
@@ -159,18 +183,19 @@ def _broken(connection: sqlite3.Connection) -> list[str]:
 
 
 def _job(row: tuple[Any, ...], edges: dict[JobId, Condition]) -> StoredJob:
-    _, identity, graph, kind, state, attempt, handover, most, dispatch, ended, args, *rest = row
-    result, error = rest
+    _, identity, graph, *rest = row
+    options, rest = Options(*rest[:5]), rest[5:]
+    state, attempt, handover, dispatch, worker, finished_at, args, result, error = rest
     return StoredJob(
         id=_id(identity),
         graph=None if graph is None else GraphId(_id(graph)),
-        type=kind,
+        options=options,
         state=State(state),
         attempt=attempt,
         handover=handover,
-        max_attempts=most,
         dispatch=dispatch,
-        finished_at=ended,
+        worker=worker,
+        finished_at=finished_at,
         args=json.loads(args) if args else {},
         result=json.loads(result) if result else None,
         raw_result=result,

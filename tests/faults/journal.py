@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from broker_queue.job import JobId
+from tests.faults.plan import Victim
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,12 +32,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     handover: int
     token: str
     """A hash of it."""
+    worker: str
+    channel: str
     event: str
-    """``start``, ``finished``, ``failed`` or ``stopped``."""
+    """``start``, ``finished``, ``failed``, ``stopped``, or ``overran``: nobody stopped it in time."""
     result: Any = None
     inputs: dict[str, Any] = {}
     """Results of other jobs, as they were put into the args."""
     grown: list[JobId] = []
+
+    @property
+    def victim(self) -> Victim:
+        """The process; each of its lives is a worker with another name."""
+        return Victim(self.worker.rpartition(" ")[0])
 
 
 class Journal:

@@ -8,10 +8,13 @@ from unittest.mock import patch
 
 from broker_queue.job import State, Verdict
 from scheduler import work
+from scheduler.acting import Acting
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.loop import Loop
+from scheduler.operations import reports
+from scheduler.operations.transaction import Transaction
 from scheduler.rules import lifecycle
-from scheduler.rules.lifecycle import JobFacts, Succeed
+from scheduler.rules.lifecycle import JobFacts, Start, Succeed
 from scheduler.store import dispatch, leader
 from scheduler.store.writer import Writer
 
@@ -76,6 +79,22 @@ def _overwrite_result() -> None:
     lifecycle.TRANSITIONS[State.FINISHED, Succeed] = (State.FINISHED,)
 
 
+def _deaf_to_cancels() -> None:
+    """Workers are not told of cancels, and claims of canceled jobs are granted."""
+    fold = reports._fold_one
+
+    def consenting(transaction: Transaction, report: reports.Incoming) -> Verdict:
+        verdict = fold(transaction, report)
+        is_claim = isinstance(report.event, Start) and verdict is Verdict.CANCELED
+        return Verdict.ACCEPTED if is_claim else verdict
+
+    async def tell_nobody(*_: Any) -> None:
+        return None
+
+    patch.object(reports, "_fold_one", consenting).start()
+    patch.object(Acting, "_revoke", tell_nobody).start()
+
+
 def _no_epoch_check() -> None:
     """A scheduler that was paused writes on though another has taken over."""
     patch.object(leader, "check_epoch", lambda *_: None).start()
@@ -99,4 +118,5 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "overwrite_result": _overwrite_result,
     "release_early": _release_early,
     "no_epoch_check": _no_epoch_check,
+    "deaf_to_cancels": _deaf_to_cancels,
 }

@@ -16,7 +16,7 @@ from uuid import UUID
 from broker_queue.failpoints import Point
 from broker_queue.graph import Edge, Graph, JobHandle
 from broker_queue.job import Condition, JobId
-from broker_queue.protocol.messages import Backoff
+from broker_queue.protocol.messages import DEFAULT_PRIORITY, Backoff
 
 
 class Victim(StrEnum):
@@ -38,6 +38,13 @@ SCHEDULERS = (Victim.SCHEDULER_1, Victim.SCHEDULER_2)
 """One leads, the other stands by."""
 WORKERS = (Victim.WORKER_1, Victim.WORKER_2)
 
+CLAIMED = "claimed"
+"""The job type whose jobs are claimed before each start."""
+TYPES = ("step", "other", CLAIMED)
+CHANNELS = {Victim.WORKER_1: ("", "red"), Victim.WORKER_2: ("", "blue")}
+"""Channels that each worker takes."""
+QUEUES = [(kind, channel) for kind in TYPES for channel in ("", "red", "blue")]
+
 
 WORKER_POINTS = (
     Point.BEFORE_RUN, Point.BEFORE_LEASE_ACK, Point.BEFORE_REPORT, Point.AFTER_REPORT, Point.AFTER_JOB_ACK,
@@ -58,6 +65,10 @@ LONG_PAUSE = 4.5
 
 PATIENCE = 6.0
 """Seconds of a process that does not come to its point, then it is killed where it is."""
+
+
+GENEROUS_LIMIT = 60.0
+"""Seconds: a time limit that no run reaches, whatever is killed or stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +227,15 @@ class _Shapes:
         grower = self.job(graph, [starter], grow=grow, join=join, **self._attempts())
         self.job(graph, [graph.add("step", self.args(), [grower], id=join)])
 
+    def limited(self, graph: Graph) -> None:
+        """Jobs that run into their time limit at first, or at last, and jobs that run because of it."""
+        for _ in range(self._chance.randint(1, 4)):
+            limit = round(self._chance.uniform(0.2, 0.6), 2)
+            attempts = self._attempts(always=True)
+            job = self.job(graph, overrun=True, timeout=limit, **attempts)
+            self.job(graph, [job.failed])
+            self.job(graph, [job.ended])
+
     def delayed(self, graph: Graph) -> None:
         """Jobs that wait for a time, alone and in a line."""
         for _ in range(self._chance.randint(1, 5)):
@@ -235,14 +255,23 @@ class _Shapes:
         succeed_at: int = 1,
         grow: list[Any] | None = None,
         join: JobId | None = None,
+        overrun: bool = False,
         **options: Any,
     ) -> JobHandle:
         """Add a job whose args say what it does."""
         args = self.args(succeed_at) | {"inputs": inputs or {}}
         if grow:
             args |= {"grow": grow, "join": join}
-        kind = self._chance.choice(("step", "step", "other"))
-        return graph.add(kind, args, dependencies, id=self._id(), **options)
+        if overrun:
+            args |= {"work": 0.0, "overrun": True}
+        elif self._chance.random() < 0.1:
+            options["timeout"] = GENEROUS_LIMIT
+        kind = self._chance.choice(("step", "step", *TYPES))
+        channel = self._chance.choice(("", "", "", "", "red", "blue"))
+        priority = self._chance.choice((DEFAULT_PRIORITY, DEFAULT_PRIORITY, 0, 9))
+        return graph.add(
+            kind, args, dependencies, id=self._id(), channel=channel, priority=priority, **options
+        )
 
     def args(self, succeed_at: int = 1) -> dict[str, Any]:
         """Return args: most jobs are short, a longer one is reported as started, some need leases."""
@@ -275,7 +304,7 @@ def works(seed: int, client: int) -> Iterator[Work]:
     shapes = _Shapes(chance)
     kinds: list[tuple[Callable[[Graph], None], int]] = [
         (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 4),
-        (shapes.growing, 3), (shapes.delayed, 1), (shapes.single, 2),
+        (shapes.growing, 3), (shapes.limited, 2), (shapes.delayed, 1), (shapes.single, 2),
     ]  # fmt: skip
     while True:
         (build,) = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])

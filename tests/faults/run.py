@@ -13,9 +13,10 @@ from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
 from broker_queue.protocol.names import Names
 from tests.faults import checks, database, journal, plan
-from tests.faults.checks import CHECKS, Evidence, LateStart
+from tests.faults.checks import CHECKS, LateStart
 from tests.faults.client import Client, Record
-from tests.faults.plan import SCHEDULERS, WORKERS, Victim
+from tests.faults.evidence import Evidence
+from tests.faults.plan import QUEUES, SCHEDULERS, WORKERS, Victim
 from tests.faults.processes import Broker, EndedByItself, Process
 from tests.faults.reaper import Reaper
 from tests.support.raw import RawClient
@@ -24,7 +25,6 @@ from tests.support.waiting import TIMEOUT_FACTOR, until
 
 NAMESPACE = "faults"
 CLIENTS = 3
-TYPES = ("step", "other")
 
 LOOK = 0.3
 """Seconds between looks at the database."""
@@ -123,7 +123,7 @@ class Run:
             victim: self._process(victim, "scheduler_process", str(self._epochs), *mutation)
             for victim in SCHEDULERS
         } | {
-            victim: self._process(victim, "worker_process", str(self._journal(victim)))
+            victim: self._process(victim, "worker_process", victim, str(self._journal(victim)))
             for victim in WORKERS
         }
         self._reaper = Reaper(
@@ -235,7 +235,7 @@ class Run:
         All jobs have ended by now, but second copies of their messages may still lie there.
         """
         names = Names(NAMESPACE)
-        jobs = [names.job_queue(kind) for kind in TYPES]
+        jobs = [names.job_queue(*queue) for queue in QUEUES]
         own = [names.requests, names.reports, names.dead]
         async with RawClient(self._url, NAMESPACE) as raw:
             await self._until_empty(raw, jobs)

@@ -13,23 +13,32 @@ import pytest
 from broker_queue.graph import Graph
 from broker_queue.job import Condition, JobId, State
 from tests.faults import plan
-from tests.faults.checks import CHECKS, Evidence, late_starts
+from tests.faults.checks import CHECKS, late_starts, options_of
 from tests.faults.client import Canceled, Record, Told
-from tests.faults.database import StoredJob
+from tests.faults.database import Options, StoredJob
+from tests.faults.evidence import Evidence
 from tests.faults.journal import Line
 from tests.faults.plan import PlannedCancel, Victim
 
 GRAPH = Graph()
 FIRST = GRAPH.add("step", {"work": 0, "succeed_at": 2}, max_attempts=2).id
 SECOND = GRAPH.add("step", {"work": 0, "succeed_at": 1}, [FIRST]).id
-THIRD = GRAPH.add("step", {"work": 0, "succeed_at": 1}, [SECOND]).id
+THIRD = GRAPH.add("claimed", {"work": 0, "succeed_at": 1}, [SECOND]).id
+LIMITED = GRAPH.add(
+    "step",
+    {"work": 0, "succeed_at": 2, "overrun": True},
+    max_attempts=2,
+    timeout=0.001,
+    channel="red",
+).id
 
 
 def stored(job: JobId, **changes: Any) -> StoredJob:
     spec = next(spec for spec in GRAPH.jobs if spec.id == job)
     given: dict[str, Any] = {
-        "id": job, "graph": GRAPH.id, "type": "step", "state": State.FINISHED, "attempt": 1,
-        "handover": 1, "max_attempts": spec.max_attempts, "dispatch": 0, "finished_at": 0,
+        "id": job, "graph": GRAPH.id, "state": State.FINISHED, "attempt": 1,
+        "options": options_of(spec),
+        "handover": 1, "dispatch": 0, "worker": None, "finished_at": 0,
         "args": msgspec.json.decode(spec.args), "result": None, "raw_result": None, "error": None,
         "edges": {JobId(str(target)): Condition.SUCCESS for target in spec.dependencies},
     }  # fmt: skip
@@ -40,7 +49,7 @@ def line(at: int, event: str, job: JobId, attempt: int = 1, **more: Any) -> Line
     run = more.pop("run", f"run {attempt} of {job}")
     return Line(
         at=at, wall=at, event=event, job=job, attempt=attempt, handover=attempt, run=run,
-        token="", **more,
+        **({"token": "", "worker": "worker 1 abc", "channel": ""} | more),
     )  # fmt: skip
 
 
@@ -49,11 +58,15 @@ def result(job: JobId, attempt: int = 1) -> dict[str, Any]:
 
 
 def history() -> Evidence:
-    """The first job fails and succeeds, the second takes its result, the third is canceled."""
+    """The first job fails and succeeds, the second takes its result, the third is canceled.
+
+    A fourth is stopped by its time limit, and succeeds then.
+    """
     jobs = [
         stored(FIRST, attempt=2, handover=2, finished_at=5, result=result(FIRST, 2)),
         stored(SECOND, finished_at=9, result=result(SECOND)),
         stored(THIRD, state=State.CANCELED, attempt=0, handover=0, finished_at=8),
+        stored(LIMITED, attempt=2, handover=2, finished_at=9, result=result(LIMITED, 2)),
     ]
     lines = [
         line(1, "start", FIRST),
@@ -62,6 +75,10 @@ def history() -> Evidence:
         line(4, "finished", FIRST, 2, result=result(FIRST, 2)),
         line(6, "start", SECOND, inputs={FIRST: result(FIRST, 2)["run"]}),
         line(7, "finished", SECOND, result=result(SECOND)),
+        line(4, "start", LIMITED, channel="red"),
+        line(6, "stopped", LIMITED, channel="red"),
+        line(7, "start", LIMITED, 2, channel="red"),
+        line(8, "finished", LIMITED, 2, channel="red", result=result(LIMITED, 2)),
     ]
     cancel = PlannedCancel(job=THIRD, dependents=False, after=0.0)
     record = Record(
@@ -130,6 +147,19 @@ def test_a_history_that_keeps_all_promises_is_not_blamed() -> None:
         (add(line(7, "finished", FIRST, 2, grown=[SECOND])), "grew by halves"),
         (change(THIRD, state=State.QUEUED, finished_at=None), "left open"),
         (change(THIRD, dispatch=2), "left open"),
+        (change(LIMITED, options=Options("step", "red", 9, 2, 1)), "confirmed, then lost"),
+        (
+            change(LIMITED, state=State.FAILED, error={"code": "RuntimeError"}),
+            "not the end that it",
+        ),
+        (add(line(5, "start", LIMITED, 2, run="again", channel="red")), "attempts not in order"),
+        (add(line(8, "start", LIMITED, 2, channel="blue")), "ran on a worker of another channel"),
+        (
+            add(line(8, "start", LIMITED, channel="red", worker="worker 2 a")),
+            "ran on a worker of an",
+        ),
+        (add(line(8, "overran", LIMITED, channel="red")), "ran past its time limit"),
+        (add(line(9, "start", THIRD)), "started after its cancel, though claimed"),
         (transact(3, 2), "written after another had taken over"),
     ],
 )
@@ -137,6 +167,20 @@ def test_what_breaks_a_promise_is_found(
     change: Callable[[Evidence], Evidence], expected: str
 ) -> None:
     assert any(what.startswith(expected) for what in found(change(history())))
+
+
+def test_a_claim_that_was_granted_before_the_cancel_is_no_violation() -> None:
+    granted = change(THIRD, worker="worker 1 abc")(add(line(9, "start", THIRD))(history()))
+    assert found(granted) == found(add(line(9, "start", THIRD))(history())) - {
+        "started after its cancel, though claimed"
+    }
+
+
+def test_an_attempt_that_was_to_succeed_may_be_interrupted_by_its_time_limit() -> None:
+    late = change(LIMITED, state=State.FAILED, result=None, error={"code": "timeout"})(history())
+    in_time = change(LIMITED, finished_at=7)(late)
+    assert "not the end that it was to have" not in found(late)
+    assert "not the end that it was to have" in found(in_time)
 
 
 def graphs(seed: int) -> list[list[tuple[Any, ...]]]:

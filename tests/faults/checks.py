@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from broker_queue.graph import Graph
 from broker_queue.job import Condition, FailureCode, JobId, State
 from broker_queue.protocol.messages import Dependency, NewJob
 from scheduler.rules.edges import SATISFIED_BY
+from tests.faults import cancels, retries
 from tests.faults.database import Options, StoredJob
-from tests.faults.evidence import Evidence, Reach
+from tests.faults.evidence import Evidence
 from tests.faults.journal import Line
-from tests.faults.plan import CHANNELS, CLAIMED
+from tests.faults.plan import CHANNELS
+from tests.faults.record import Told
 
 PLANNED_ERROR = "RuntimeError"
 """What the journal's jobs raise when they are to fail."""
 
 GIVEN_UP = frozenset({FailureCode.WORKER_DIED, FailureCode.DEAD_LETTER})
 """Failures for which the broker, not the job, is the reason: its workers were killed too often."""
-
-
-class LateStart(NamedTuple):
-    """A canceled job that began to run after its cancel was confirmed."""
-
-    job: JobId
-    milliseconds: float
 
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -51,38 +45,21 @@ def ran_too_early(evidence: Evidence) -> Iterator[str]:
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
-    """Every confirmed graph is stored, all of it, with its edges."""
-    for graph in evidence.record.submitted:
-        for job_id, edges in _wanted(graph).items():
-            stored = evidence.jobs.get(job_id)
-            if stored is None:
-                yield f"job {job_id} of graph {graph.id} was confirmed and is not stored"
-            elif not edges.items() <= stored.edges.items():
-                yield f"job {job_id} lost edges: {edges} became {stored.edges}"
-        for job in graph.jobs:
-            stored = evidence.jobs.get(JobId(job.id))
-            if stored is not None and (given := options_of(job)) != stored.options:
-                yield f"job {job.id} was submitted with {given}, stored are {stored.options}"
-    for wait in evidence.record.told:
+    """Every graph whose submit was confirmed is stored, all of it, as it was given."""
+    for graph, is_confirmed in evidence.record.graphs():
+        if is_confirmed:
+            yield from _not_stored(evidence, graph)
+    for wait in evidence.record.of(Told):
         stored = evidence.jobs.get(wait.job)
         if stored is None or (stored.state, stored.raw_result) != (wait.state, wait.result):
             yield f"a client was told {wait}, and the database has {stored}"
 
 
-def cancel_was_lost(evidence: Evidence) -> Iterator[str]:
-    """A job has ended when its cancel is confirmed; one that is canceled was asked to be."""
-    reach = Reach(evidence)
-    for cancel in evidence.record.canceled:
-        for job_id in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
-            job = evidence.jobs[job_id]
-            if job.graph == cancel.graph and (job.finished_at or cancel.wall + 1) > cancel.wall:
-                yield f"job {job_id} had not ended when its cancel was confirmed; it is {job.state}"
-    asked: set[JobId] = set()
-    for graph, plan in evidence.record.cancels_sent:
-        asked |= reach.of(graph, plan.job, dependents=plan.dependents)
-    for job in evidence.jobs.values():
-        if job.state is State.CANCELED and job.id not in asked:
-            yield f"job {job.id} is canceled, and nobody asked for it"
+def stored_by_halves(evidence: Evidence) -> Iterator[str]:
+    """A graph whose submit was not confirmed is stored, all of it, or nothing is."""
+    for graph, is_confirmed in evidence.record.graphs():
+        if not is_confirmed and any(job.id in evidence.jobs for job in graph.jobs):
+            yield from _not_stored(evidence, graph)
 
 
 def wrong_result(evidence: Evidence) -> Iterator[str]:
@@ -102,8 +79,9 @@ def wrong_result(evidence: Evidence) -> Iterator[str]:
         elif job.raw_result is not None and job.type is not None:
             yield f"job {job.id} is {job.state} and has a result"
     for start in evidence.lines:
+        job = evidence.jobs[start.job]
         for parent, value in start.inputs.items():
-            result = evidence.jobs[JobId(parent)].result
+            result = evidence.jobs[retries.stands_for(evidence, job, JobId(parent))].result
             if not isinstance(result, dict) or result["run"] != value:
                 yield f"job {start.job} was given {value} of {parent}, whose result is {result}"
 
@@ -204,63 +182,44 @@ def ran_too_long(evidence: Evidence) -> Iterator[str]:
                 yield f"job {job_id}: run {end.run} was not stopped at its time limit"
 
 
-def started_after_its_cancel(evidence: Evidence) -> Iterator[str]:
-    """A job that is claimed does not start once its cancel is confirmed.
-
-    Unless the scheduler had granted the claim before: then it counts as running, its worker is told
-    to stop, and may be slow to hear either.
-    """
-    for job_id, confirmed in _last_cancels(evidence).items():
-        job = evidence.jobs[job_id]
-        if job.type != CLAIMED or job.state is not State.CANCELED:
-            continue
-        for start in evidence.starts.get(job_id, ()):
-            if start.at > confirmed and start.worker != job.worker:
-                yield (
-                    f"job {job_id} started on {start.worker} {(start.at - confirmed) / 1e6:.1f} ms "
-                    f"after its cancel was confirmed; granted was it to {job.worker}"
-                )
-
-
 CHECKS: dict[str, Check] = {
     "confirmed, then lost": lost,
+    "submitted by halves": stored_by_halves,
     "left open": left_open,
     "ran before its dependencies had ended": ran_too_early,
-    "cancel lost, or not asked for": cancel_was_lost,
+    "cancel lost, or not asked for": cancels.cancel_was_lost,
+    "canceled by halves": cancels.canceled_by_halves,
+    "retry lost, or done twice": retries.retry_was_lost,
+    "a copy that is none": retries.copies_differ,
+    "retried by halves": retries.copied_by_halves,
+    "copied, and nobody asked for it": retries.nobody_retried,
     "a result that is not its own": wrong_result,
     "not the end that it was to have": wrong_end,
     "attempts not in order": attempts_overlap,
     "grew by halves": grown_apart,
     "ran on a worker of another channel": ran_elsewhere,
     "ran past its time limit": ran_too_long,
-    "started after its cancel, though claimed": started_after_its_cancel,
+    "started after its cancel, though claimed": cancels.started_after_its_cancel,
     "written after another had taken over": written_by_a_former_leader,
 }
 
 
-def late_starts(evidence: Evidence) -> list[LateStart]:
-    """Return the canceled jobs that had not started when their cancel was confirmed, and then did."""
-    found = []
-    for job, confirmed in _last_cancels(evidence).items():
-        starts = evidence.starts.get(job)
-        if starts and evidence.jobs[job].state is State.CANCELED and starts[0].at > confirmed:
-            found.append(LateStart(job, (starts[0].at - confirmed) / 1e6))
-    return found
+def violations(evidence: Evidence) -> dict[str, list[str]]:
+    """Return the cases that each check has found."""
+    return {what: list(_guarded(check(evidence))) for what, check in CHECKS.items()}
+
+
+def _guarded(cases: Iterator[str]) -> Iterator[str]:
+    """Yield cases; a check that stumbles over what is missing has found something, too."""
+    try:
+        yield from cases
+    except KeyError as error:
+        yield f"job {error} is not stored"
 
 
 def is_given_up(job: StoredJob) -> bool:
     """Whether the broker delivered it too often, since its workers were killed."""
     return job.error is not None and job.error.get("code") in GIVEN_UP
-
-
-def _last_cancels(evidence: Evidence) -> dict[JobId, int]:
-    """Return when the last cancel of each job was confirmed."""
-    reach = Reach(evidence)
-    last: dict[JobId, int] = {}
-    for cancel in evidence.record.canceled:
-        for job in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
-            last[job] = max(cancel.at, last.get(job, 0))
-    return last
 
 
 def _failures(evidence: Evidence, job: StoredJob) -> dict[int, int]:
@@ -321,6 +280,20 @@ def _broken_edges(evidence: Evidence, job: StoredJob) -> list[JobId]:
         if evidence.jobs[parent].state.is_final
         and evidence.jobs[parent].state not in SATISFIED_BY[condition]
     ]
+
+
+def _not_stored(evidence: Evidence, graph: Graph) -> Iterator[str]:
+    wanted = _wanted(graph)
+    for job in graph.jobs:
+        stored = evidence.jobs.get(JobId(job.id))
+        if stored is None:
+            yield f"job {job.id} of graph {graph.id} is not stored"
+            continue
+        edges = wanted[stored.id]
+        if not edges.items() <= stored.edges.items():
+            yield f"job {job.id} lost edges: {edges} became {stored.edges}"
+        if (given := options_of(job)) != stored.options:
+            yield f"job {job.id} was submitted with {given}, stored are {stored.options}"
 
 
 def _wanted(graph: Graph) -> dict[JobId, dict[JobId, Condition]]:

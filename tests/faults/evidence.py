@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from broker_queue.job import GraphId, JobId
-from tests.faults.client import Record
+from broker_queue.job import JobId
 from tests.faults.database import StoredJob
 from tests.faults.journal import Line
+from tests.faults.record import Record
 
 
 @dataclass(slots=True)
@@ -19,7 +18,7 @@ class Evidence:
     Attributes:
         jobs: from the database.
         lines: of all journals, in the order in which they happened.
-        record: what clients were told.
+        record: what clients sent and were told.
         epochs: of the schedulers' transactions, in their order.
     """
 
@@ -47,28 +46,4 @@ class Evidence:
         found: dict[int, Line] = {}
         for line in self.starts.get(job, ()):
             found.setdefault(line.attempt, line)
-        return found
-
-
-class Reach:
-    """Which jobs a cancel may have reached."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self._children: dict[JobId, list[JobId]] = defaultdict(list)
-        self._graphs: dict[GraphId | None, set[JobId]] = defaultdict(set)
-        for job in evidence.jobs.values():
-            self._graphs[job.graph].add(job.id)
-            for parent in job.edges:
-                self._children[parent].append(job.id)
-
-    def of(self, graph: GraphId, job: JobId | None, *, dependents: bool) -> set[JobId]:
-        """Return the jobs that a cancel names: a whole graph, or one job, or its dependents too."""
-        if job is None:
-            return self._graphs[graph]
-        found = {job}
-        border = list(found) if dependents else []
-        while border:
-            following = {child for each in border for child in self._children.get(each, ())}
-            border = list(following - found)
-            found |= following
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Victim(self.worker.rpartition(" ")[0])
 
 
-class Journal:
-    """Appends lines to a file; each is with the kernel before the job goes on.
+class LineFile:
+    """Appends lines to a file; each is with the kernel before its process goes on.
 
     Args:
         path: of the file.
@@ -57,6 +57,25 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(self._file, b"\n")  # a line that a kill cut off stands alone
+
+    def write(self, line: bytes) -> None:
+        os.write(self._file, line + b"\n")
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines that no kill has cut off."""
+    return (line for line in path.read_bytes().splitlines() if line and _is_whole(line))
+
+
+class Journal:
+    """What one worker does.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
 
     def write(
         self, event: str, *, run: str, job: JobId, attempt: int, token: str, **more: Any
@@ -73,34 +92,34 @@ class Journal:
             token=sha256(token.encode()).hexdigest()[:16],
             **more,
         )
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
+        self._file.write(msgspec.json.encode(line))
 
 
 def read(paths: Iterable[Path]) -> list[Line]:
     """Return the lines of all journals, in the order in which they happened."""
-    texts = (text for path in paths for text in path.read_bytes().splitlines())
-    lines = [msgspec.json.decode(text, type=Line) for text in texts if text and _is_whole(text)]
+    texts = (text for path in paths for text in whole_lines(path))
+    lines = [msgspec.json.decode(text, type=Line) for text in texts]
     return sorted(lines, key=lambda line: line.at)
 
 
 class EpochJournal:
-    """Appends the epoch of each transaction to a file that all schedulers share.
+    """The epoch of each transaction, in a file that all schedulers share.
 
     Args:
         path: of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = LineFile(path)
 
     def write(self, epoch: int) -> None:
         """Write one line; within the transaction, so that lines are in the order of transactions."""
-        os.write(self._file, b"%d\n" % epoch)
+        self._file.write(b"%d" % epoch)
 
 
 def read_epochs(path: Path) -> list[int]:
     """Return the epochs of all transactions, in their order."""
-    return [int(line) for line in path.read_bytes().splitlines()]
+    return [int(line) for line in whole_lines(path)]
 
 
 def _is_whole(text: bytes) -> bool:

@@ -11,11 +11,11 @@ from scheduler import work
 from scheduler.acting import Acting
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.loop import Loop
-from scheduler.operations import reports
+from scheduler.operations import reports, retry
 from scheduler.operations.transaction import Transaction
 from scheduler.rules import lifecycle
 from scheduler.rules.lifecycle import JobFacts, Start, Succeed
-from scheduler.store import dispatch, leader
+from scheduler.store import dispatch, leader, queries
 from scheduler.store.writer import Writer
 
 
@@ -95,6 +95,16 @@ def _deaf_to_cancels() -> None:
     patch.object(Acting, "_revoke", tell_nobody).start()
 
 
+def _copy_again() -> None:
+    """A retry that is repeated makes other copies."""
+    patch.object(queries, "retried_as", lambda *_: {}).start()
+
+
+def _retry_alone() -> None:
+    """A retry leaves out what was skipped because of the job."""
+    patch.object(retry, "_with_skipped", lambda _, roots: list(roots)).start()
+
+
 def _no_epoch_check() -> None:
     """A scheduler that was paused writes on though another has taken over."""
     patch.object(leader, "check_epoch", lambda *_: None).start()
@@ -119,4 +129,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "release_early": _release_early,
     "no_epoch_check": _no_epoch_check,
     "deaf_to_cancels": _deaf_to_cancels,
+    "copy_again": _copy_again,
+    "retry_alone": _retry_alone,
 }

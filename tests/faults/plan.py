@@ -27,6 +27,7 @@ class Victim(StrEnum):
     WORKER_1 = "worker 1"
     WORKER_2 = "worker 2"
     BROKER = "broker"
+    CLIENT = "client"
 
     @property
     def kind(self) -> str:
@@ -67,6 +68,9 @@ PATIENCE = 6.0
 """Seconds of a process that does not come to its point, then it is killed where it is."""
 
 
+PATIENCE_WITH_CLIENTS = 12.0
+"""The same of a client that does not come to its request: it waits for those before."""
+
 GENEROUS_LIMIT = 60.0
 """Seconds: a time limit that no run reaches, whatever is killed or stopped."""
 
@@ -95,6 +99,8 @@ class Kill:
             leads.
         as_standby: of a scheduler: they count from its start.
         pause: before that.
+        request: of a client: it dies when it has sent this, for the `count`-th time.
+        after_request: seconds after that.
     """
 
     point: Point | None
@@ -102,11 +108,20 @@ class Kill:
     after: float
     as_standby: bool = False
     pause: Pause | None = None
+    request: str | None = None
+    after_request: float = 0.0
+
+    @property
+    def place(self) -> str:
+        """Where it dies if it comes there."""
+        return str(self.point or "") if self.request is None else f"after it sent a {self.request}"
 
 
 def kills(seed: int, victim: Victim) -> Iterator[Kill]:
     """Yield the ends of the lives of one process; most of them at a point, each in its turn."""
     chance = random.Random(f"{seed} kills of {victim}")
+    if victim is Victim.CLIENT:
+        yield from _kills_in_a_request(chance)
     points = SCHEDULER_POINTS if victim in SCHEDULERS else WORKER_POINTS
     deck: list[Point] = []
     while True:
@@ -121,6 +136,17 @@ def kills(seed: int, victim: Victim) -> Iterator[Kill]:
                 chance.shuffle(deck)
             point = deck.pop()
             yield Kill(point, _count(chance, point), PATIENCE)
+
+
+def _kills_in_a_request(chance: random.Random) -> Iterator[Kill]:
+    while True:
+        yield Kill(
+            None,
+            chance.choice((1, 1, 1, 2)),
+            PATIENCE_WITH_CLIENTS,
+            request=chance.choice(("submit", "cancel", "retry")),
+            after_request=chance.choice((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)),
+        )
 
 
 def _count(chance: random.Random, point: Point) -> int:
@@ -164,11 +190,27 @@ class PlannedCancel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRetry:
+    """A retry by hand that follows a submit, and the cancel if there is one.
+
+    Attributes:
+        job: which of the graph, once it has ended; None: all of it that has failed by then.
+        after: seconds after the submit or the cancel was confirmed.
+        again: ask once more, as a client would that had not heard the answer.
+    """
+
+    job: JobId | None
+    after: float
+    again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A graph, and what its client does besides submitting it."""
 
     graph: Graph
     cancel: PlannedCancel | None
+    retry: PlannedRetry | None
     again: bool
     """Submit it once more, as a client would that had not heard the answer."""
     wait_for: JobId | None
@@ -242,6 +284,11 @@ class _Shapes:
             job = self.job(graph, delay=round(self._chance.uniform(0.1, 1.5), 2))
             self.job(graph, [job], delay=round(self._chance.uniform(0.1, 0.5), 2))
 
+    def crowd(self, graph: Graph) -> None:
+        """Many jobs that need nothing: some are with a worker, others in the queue or in line."""
+        for _ in range(self._chance.randint(10, 60)):
+            self.job(graph)
+
     def single(self, graph: Graph) -> None:
         """One job."""
         self.job(graph)
@@ -298,25 +345,33 @@ class _Shapes:
         return Edge(job.id, self._chance.choice(conditions))
 
 
-def works(seed: int, client: int) -> Iterator[Work]:
-    """Yield what one client does, without end."""
+def works(seed: int, client: int | str, *, is_eager: bool = False) -> Iterator[Work]:
+    """Yield what one client does, without end; one that is eager cancels and retries more, at once."""
     chance = random.Random(f"{seed} work of client {client}")
     shapes = _Shapes(chance)
     kinds: list[tuple[Callable[[Graph], None], int]] = [
         (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 4),
-        (shapes.growing, 3), (shapes.limited, 2), (shapes.delayed, 1), (shapes.single, 2),
+        (shapes.growing, 3), (shapes.limited, 2), (shapes.delayed, 1), (shapes.crowd, 1), (shapes.single, 2),
     ]  # fmt: skip
     while True:
         (build,) = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
         graph = Graph()
         build(graph)
-        cancel = None
-        if chance.random() < 0.2:
-            whole = build == shapes.growing or chance.random() < 0.3
+        cancel = retry = None
+        if chance.random() < (0.7 if is_eager or build == shapes.crowd else 0.2):
+            whole = build in (shapes.growing, shapes.crowd) or chance.random() < 0.3
             cancel = PlannedCancel(
                 job=None if whole else JobId(chance.choice(graph.jobs).id),
                 dependents=not whole and chance.random() < 0.4,
-                after=chance.choice((0.0, 0.05, 0.3, 1.0)),
+                after=0.0 if is_eager else chance.choice((0.0, 0.05, 0.3, 1.0)),
+            )
+        may_be_retried = build != shapes.growing  # a copy of a grower would grow anew
+        if may_be_retried and chance.random() < (0.8 if is_eager else 0.4):
+            retry = PlannedRetry(
+                job=None if chance.random() < 0.5 else JobId(chance.choice(graph.jobs).id),
+                after=0.0 if is_eager else chance.choice((0.0, 0.3, 1.0, 3.0)),
+                again=chance.random() < 0.3,
             )
         watched = JobId(chance.choice(graph.jobs).id) if chance.random() < 0.3 else None
-        yield Work(graph=graph, cancel=cancel, again=chance.random() < 0.1, wait_for=watched)
+        again = chance.random() < 0.1
+        yield Work(graph=graph, cancel=cancel, retry=retry, again=again, wait_for=watched)

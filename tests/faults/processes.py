@@ -77,7 +77,7 @@ class Process:
         try:
             async with asyncio.timeout(kill.after * TIMEOUT_FACTOR):
                 code = await process.wait()
-            where = str(kill.point or "")
+            where = kill.place
         except TimeoutError:
             with suppress(ProcessLookupError):
                 process.kill()

@@ -103,7 +103,8 @@ class Reaper:
                 await self._live(victim, process, kill)
             except EndedByItself as error:
                 self.problems.append(str(error))
-        await process.start()
+        if victim is not Victim.CLIENT:
+            await process.start()
 
     async def _live(self, victim: Victim, process: Process, kill: Kill) -> None:
         """Return once this life has ended as planned.

@@ -31,6 +31,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"  {'of attempts that had run before':<38}{report.rerun:>8,}"
     yield f"{'confirmed submits':<40}{report.submits:>8,}"
     yield f"{'confirmed cancels':<40}{report.cancels:>8,}"
+    yield f"{'confirmed retries':<40}{report.retries:>8,}"
+    yield f"{'  copies':<40}{report.copies:>8,}"
     late = report.late_starts
     latest = max((each.milliseconds for each in late), default=0.0)
     yield f"{'started after its cancel was confirmed':<40}{len(late):>8,}" + (

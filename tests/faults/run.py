@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +12,14 @@ from pathlib import Path
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
 from broker_queue.protocol.names import Names
-from tests.faults import checks, database, journal, plan
-from tests.faults.checks import CHECKS, LateStart
-from tests.faults.client import Client, Record
+from tests.faults import checks, database, journal, plan, record
+from tests.faults.cancels import LateStart, late_starts
+from tests.faults.client import Client
 from tests.faults.evidence import Evidence
 from tests.faults.plan import QUEUES, SCHEDULERS, WORKERS, Victim
 from tests.faults.processes import Broker, EndedByItself, Process
 from tests.faults.reaper import Reaper
+from tests.faults.record import Canceled, Record, Retried, Submitted
 from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import TIMEOUT_FACTOR, until
@@ -83,6 +84,9 @@ class Report:
     """Runs of attempts that had run before."""
     submits: int = 0
     cancels: int = 0
+    retries: int = 0
+    copies: int = 0
+    """Jobs that were made by them."""
     given_up: int = 0
     late_starts: list[LateStart] = field(default_factory=list)
     violations: dict[str, list[str]] = field(default_factory=dict)
@@ -126,6 +130,10 @@ class Run:
             victim: self._process(victim, "worker_process", victim, str(self._journal(victim)))
             for victim in WORKERS
         }
+        self._processes[Victim.CLIENT] = self._process(
+            Victim.CLIENT, "client_process",
+            str(options.seed), str(self._database), str(self._journal(Victim.CLIENT)),
+        )  # fmt: skip
         self._reaper = Reaper(
             options.seed,
             self._processes,
@@ -137,8 +145,8 @@ class Run:
     async def run(self) -> Report:
         options = self._options
         try:
-            for process in self._processes.values():
-                await process.start()
+            for victim in (*SCHEDULERS, *WORKERS):
+                await self._processes[victim].start()
             await wait_until_it_answers(self._url, NAMESPACE)
             async with self._watching() as watching:
                 await self._until_workers_are_known()
@@ -213,7 +221,7 @@ class Run:
         last: tuple[int, ...] = ()
         while loop.time() - moved_at < PATIENCE:
             done = [client.done() for client in clients]
-            state = (*watching.progress, len(self._record.told), *done)
+            state = (*watching.progress, len(self._record), *done)
             if state != last:
                 moved_at, last = loop.time(), state
             if all(done) and watching.progress.open == watching.progress.handed_out == 0:
@@ -265,31 +273,27 @@ class Run:
         report, contents = self._report, database.read(self._database)
         lines = journal.read(path for path in map(self._journal, WORKERS) if path.exists())
         epochs = journal.read_epochs(self._epochs)
+        for entry in record.read(self._journal(Victim.CLIENT)):
+            self._record.note(entry)
         evidence = Evidence(contents.jobs, lines, self._record, epochs)
         report.violated("a process ended by itself", self._reaper.problems)
         report.violated("no standby took over", self._reaper.leaderless)
         report.violated("never answered", self._record.unanswered)
         report.violated("an end that changed", watching.changed)
         report.violated("the database contradicts itself", contents.broken)
-        for what, check in CHECKS.items():
-            report.violated(what, list(_guarded(check(evidence))))
-        report.late_starts = checks.late_starts(evidence)
+        for what, cases in checks.violations(evidence).items():
+            report.violated(what, cases)
+        report.late_starts = late_starts(evidence)
         reaper = self._reaper
         report.kills, report.pauses = reaper.kills, reaper.pauses
         report.seconds = reaper.seconds
         report.takeovers = len(set(evidence.epochs)) - 1
         report.states.update(str(state) for state in contents.counts.elements())
-        report.submits = len(self._record.submitted)
-        report.cancels = len(self._record.canceled)
+        report.submits = len(self._record.of(Submitted))
+        report.cancels = len(self._record.of(Canceled))
+        report.retries = len(self._record.of(Retried))
+        report.copies = sum(job.retry_of is not None for job in contents.jobs.values())
         report.given_up = sum(map(checks.is_given_up, contents.jobs.values()))
         starts = Counter((line.job, line.attempt) for line in lines if line.event == "start")
         report.runs = starts.total()
         report.rerun = report.runs - len(starts)
-
-
-def _guarded(cases: Iterator[str]) -> Iterator[str]:
-    """Yield cases; a check that stumbles over what is missing has found something, too."""
-    try:
-        yield from cases
-    except KeyError as error:
-        yield f"job {error} is not stored"

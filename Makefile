@@ -37,7 +37,7 @@ repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 fuzz: $(VENV)/.development ## 100,000 malformed messages into every queue (some minutes; FUZZ_SEED=…)
 	FUZZ_MESSAGES=$${FUZZ_MESSAGES:-100000} $(BIN)/pytest tests/fuzzing -p no:logging $(PYTEST_OPTIONS)
 
-faults: $(VENV)/.development ## kill scheduler, workers and broker 1,000 times, then check every promise (a quarter of an hour)
+faults: $(VENV)/.development ## kill schedulers, workers, clients and broker 1,000 times, then check every promise (half an hour)
 	$(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
 
 soak: $(VENV)/.development ## steady work for ten minutes, then look at memory, queues and logs

@@ -133,7 +133,7 @@ class SchedulerProcess:
         async def is_outside() -> bool:
             assert self.process is not None
             self.process.send_signal(signal.SIGSTOP)
-            if not _is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
+            if not is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
                 return True
             self.go_on()
             return False
@@ -178,7 +178,7 @@ class SchedulerProcess:
             self._log.append(line.decode())
 
 
-def _is_locked(database: str) -> bool:
+def is_locked(database: str) -> bool:
     """Whether somebody is writing to the database."""
     with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
         try:

@@ -18,7 +18,7 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from scheduler.service import Service
 from scheduler.settings import Settings
-from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR, until
+from tests.support.waiting import TIMEOUT_FACTOR, until
 
 START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
 
@@ -150,12 +150,6 @@ class SchedulerProcess:
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
-
-    async def ended(self) -> None:
-        """Return once it has ended by itself."""
-        assert self.process is not None
-        async with asyncio.timeout(PATIENCE):
-            await self.process.wait()
 
     async def terminate(self) -> tuple[int, str]:
         """Stop it by SIGTERM; return its exit code and log."""

@@ -82,7 +82,7 @@ class _Soak:
         self._database = folder / "jobs.sqlite3"
         given = {"URL": url, "NAMESPACE": NAMESPACE, "DATABASE": str(self._database), **SETTINGS}
         environment = {f"BROKER_QUEUE_{name}": value for name, value in given.items()}
-        modules = {SCHEDULER: "tests.faults.scheduler_process"} | dict.fromkeys(
+        modules = {SCHEDULER: "tests.soak.scheduler_process"} | dict.fromkeys(
             WORKERS, "tests.soak.worker_process"
         )
         self._processes = {

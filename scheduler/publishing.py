@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
-from broker_queue.errors import Unavailable
+from broker_queue.errors import BrokerQueueError, Unavailable
 from broker_queue.job import FailureCode
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.messages import Error
@@ -87,6 +88,7 @@ class Publishing:
         self._turn = asyncio.Lock()
         self._filling = asyncio.Semaphore(FILLED_AT_ONCE)
         self._in_flight = Room(0, 0)
+        self._has_landed = asyncio.Event()
         self._confirmed: list[tuple[int, int]] = []
         self._failed: list[Incoming] = []
         self._unconfirmed: dict[int, int] = {}
@@ -154,10 +156,13 @@ class Publishing:
 
     async def finish(self, timeout: float) -> list[tuple[int, int]]:
         """Wait for what is in flight, at most `timeout` seconds; return what was confirmed."""
-        if self._tasks:
-            _, pending = await asyncio.wait(self._tasks, timeout=timeout)
-            for task in pending:
-                task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._in_flight.jobs:
+                    self._has_landed.clear()
+                    await self._has_landed.wait()
+        for task in self._tasks:
+            task.cancel()
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
 
@@ -180,10 +185,16 @@ class Publishing:
             if refused:
                 self._give_back([i for i in handouts if (i.type, i.channel) in refused])
                 handouts = [i for i in handouts if (i.type, i.channel) not in refused]
-            publishes = asyncio.gather(
-                *(self._publish_one(item, dependencies.get(item.key, [])) for item in handouts)
+            filling = asyncio.gather(
+                *(
+                    self._publish_filled(item, dependencies.get(item.key, []))
+                    for item in handouts
+                    if item.reference_count
+                )
             )
-        await publishes
+            plain = [item for item in handouts if not item.reference_count]
+            await self._publish_all(plain, dependencies)
+        await filling
 
     def _give_back(self, handouts: Sequence[Handout]) -> None:
         self.postpone((item.key for item in handouts), REFUSED_PAUSE)
@@ -194,31 +205,66 @@ class Publishing:
         jobs, total = self._in_flight
         self._in_flight = Room(jobs + sign * len(handouts), total + sign * size)
 
-    async def _publish_one(self, item: Handout, dependencies: list[bytes]) -> None:
+    async def _publish_all(
+        self, handouts: Sequence[Handout], dependencies: dict[int, list[bytes]]
+    ) -> None:
+        messages = []
+        for item in handouts:
+            try:
+                messages.append(self._message(item, item.args, dependencies.get(item.key, [])))
+            except Exception as error:
+                self._note_failure(item, error)
+        await self._outbox.publish_jobs(messages, self._settle)
+
+    async def _publish_filled(self, item: Handout, dependencies: list[bytes]) -> None:
         try:
-            if item.reference_count:
-                async with self._filling:
-                    await self._send(item, await self._filled(item), dependencies)
-            else:
-                await self._send(item, item.args, dependencies)
-        except PointerError as error:
-            problem = f"its args could not be filled in: {error}"
-            self._failed.append(_failure(item, FailureCode.INVALID_REFERENCE, problem))
-        except (Unavailable, DatabaseDown) as error:
+            async with self._filling:
+                message = self._message(item, await self._filled(item), dependencies)
+                await self._publish_long(message)
+        except DatabaseDown as error:
             log.debug("job %s was not published: %s", id_text(item.id), error)
             self.postpone([item.key], PAUSE)
+            self._landed(len(item.args))
         except Exception as error:
-            log.exception("job %s could not be made into a message", id_text(item.id))
-            problem = f"the scheduler could not make it into a message: {error}"
-            self._failed.append(_failure(item, FailureCode.UNPUBLISHABLE, problem))
-        else:
-            self._confirmed.append((item.key, item.handover))
-        finally:
-            self._count([item], -1)
-        self._on_settled()
+            self._note_failure(item, error)
 
-    async def _send(self, item: Handout, args: bytes, dependencies: list[bytes]) -> None:
-        await self._outbox.publish_job(self._message(item, args, dependencies))
+    async def _publish_long(self, message: JobMessage) -> None:
+        """Return once a message is settled that may be long, and need not be in memory any more."""
+        settled = asyncio.Event()
+
+        def settle(job: JobMessage, error: BrokerQueueError | None) -> None:
+            self._settle(job, error)
+            settled.set()
+
+        await self._outbox.publish_jobs([message], settle)
+        await settled.wait()
+
+    def _settle(self, job: JobMessage, error: BrokerQueueError | None) -> None:
+        if error is None:
+            self._confirmed.append((job.key, job.handover))
+        else:
+            log.debug("job %s was not published: %s", job.message.message_id, error)
+            self.postpone([job.key], PAUSE)
+        self._landed(job.size)
+
+    def _note_failure(self, item: Handout, error: Exception) -> None:
+        """Have a job fail that no message can be made of."""
+        if isinstance(error, PointerError):
+            code, problem = FailureCode.INVALID_REFERENCE, "its args could not be filled in"
+        else:
+            log.error("job %s could not be made into a message", id_text(item.id), exc_info=error)
+            code, problem = (
+                FailureCode.UNPUBLISHABLE,
+                "the scheduler could not make it into a message",
+            )
+        self._failed.append(_failure(item, code, f"{problem}: {error}"))
+        self._landed(len(item.args))
+
+    def _landed(self, size: int) -> None:
+        jobs, total = self._in_flight
+        self._in_flight = Room(jobs - 1, total - size)
+        self._has_landed.set()
+        self._on_settled()
 
     async def _filled(self, item: Handout) -> bytes:
         """Return a job's args with the results that it refers to in place."""
@@ -251,7 +297,7 @@ class Publishing:
             priority=item.priority,
             timestamp=clock.now() // 1000,
         )
-        return JobMessage(item.key, item.handover, item.type, item.channel, message)
+        return JobMessage(item.key, item.handover, item.type, item.channel, len(item.args), message)
 
 
 def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,9 +17,6 @@ from typing import TYPE_CHECKING, Any
 from aiormq import spec
 from aiormq.abc import ChannelFrame, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
-from pamqp import frame
-from pamqp.body import ContentBody
-from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
 
 from broker_queue.amqp.failures import (
     CALL_TIMEOUT,
@@ -28,17 +24,14 @@ from broker_queue.amqp.failures import (
     as_unavailable,
     describe,
 )
+from broker_queue.amqp.flight import Flight, Settled
+from broker_queue.amqp.framing import message_frames
 from broker_queue.errors import Unavailable
 
 if TYPE_CHECKING:
     from aiormq.channel import Channel as UnderlyingChannel
 
     from broker_queue.amqp.connection import Session
-
-_HEADER_FRAME = struct.Struct(">BHIHxxQ")
-"""Frame type, channel, size of the payload; class, (weight,) size of the body: AMQP 0-9-1, 2.3.5."""
-_HEADER_SIZE = 12
-BASIC_CLASS = 60
 
 PUBLISH_TIMEOUT = 30.0
 """Seconds for a confirm; a blocked connection (memory or disk alarm) withholds it."""
@@ -154,6 +147,47 @@ class Channel:
                 f"routing key {message.routing_key!r}"
             )
 
+    async def publish_many(
+        self, messages: Sequence[Outgoing], settled: Settled, timeout: float = PUBLISH_TIMEOUT
+    ) -> None:
+        """Write many messages as one piece, at a fifth of the cost of `publish` for each.
+
+        Each needs a `message_id`, by which the broker's return of it is known.
+
+        Args:
+            messages: in this order.
+            settled: called for each of them when it is confirmed, returned or lost.
+            timeout: seconds for the confirms; without them the session is ended.
+
+        """
+        flight: Flight | None = None
+        try:
+            async with as_unavailable("messages were not sent"), self.underlying.lock:
+                flight = Flight(self, messages, settled, timeout)
+                await self._write(messages)
+        except Unavailable as error:
+            if flight is None:
+                for index in range(len(messages)):
+                    settled(index, error)
+        except BaseException:
+            self.session.fail("messages were announced and not written")  # their numbers are spent
+            raise
+
+    def expect(self, message: Outgoing, confirm: asyncio.Future[Any]) -> None:
+        """Have `confirm` done when the broker has settled what is written next.
+
+        The broker numbers messages as they come (RabbitMQ's confirm.select), and so does the library.
+        """
+        channel = self.underlying
+        channel.delivery_tag += 1
+        channel.confirmations[channel.delivery_tag] = confirm
+        if message.message_id is not None:
+            channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
+
+    def forget(self, message: Outgoing) -> None:
+        """Expect no return of `message` any more."""
+        self.underlying.message_id_delivery_tag.pop(message.message_id or "", None)
+
     async def broadcast(
         self, exchange: str, kind: str, messages: Sequence[tuple[str, bytes]]
     ) -> None:
@@ -165,31 +199,37 @@ class Channel:
         Raises:
             Unavailable: the connection was lost.
         """
-        channel = self.underlying
-        header = spec.Basic.Properties(
-            content_type="application/json", delivery_mode=1, message_type=kind
-        ).marshal()
-        methods = {
-            key: frame.marshal(
-                spec.Basic.Publish(exchange=exchange, routing_key=key), channel.number
-            )
-            for key in {key for key, _ in messages}
-        }
-        payload = bytearray()
-        for key, body in messages:
-            payload += methods[key]
-            payload += _HEADER_FRAME.pack(
-                FRAME_HEADER, channel.number, _HEADER_SIZE + len(header), BASIC_CLASS, len(body)
-            )
-            payload += header
-            payload += FRAME_END_CHAR
-            for start in range(0, len(body), channel.max_content_size):
-                piece = body[start : start + channel.max_content_size]
-                payload += frame.marshal(ContentBody(piece), channel.number)
-        drained = asyncio.get_running_loop().create_future()
         async with as_unavailable("messages were not sent"), asyncio.timeout(PUBLISH_TIMEOUT):
-            await channel.write_queue.put(ChannelFrame(bytes(payload), False, drained))
-            await drained
+            await self._write(
+                [
+                    Outgoing(
+                        exchange=exchange,
+                        routing_key=key,
+                        body=body,
+                        type=kind,
+                        persistent=False,
+                        mandatory=False,
+                    )
+                    for key, body in messages
+                ]
+            )
+
+    async def _write(self, messages: Sequence[Outgoing]) -> None:
+        """Hand messages to the socket as one piece.
+
+        Raises:
+            Unavailable: the session was lost before.
+        """
+        channel = self.underlying
+        payload = b"".join(
+            message_frames(message, channel.number, channel.max_content_size)
+            for message in messages
+        )
+        drained: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await channel.write_queue.put(ChannelFrame(payload, False, drained))
+        await asyncio.wait((drained, self.session.lost), return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            raise Unavailable(f"the connection was lost: {self.session.lost.result()}")
 
     async def consume(
         self,

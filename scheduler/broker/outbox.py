@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, Unroutable
-from broker_queue.errors import Unavailable
+from broker_queue.errors import BrokerQueueError, Unavailable
 from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol import names as words
 from broker_queue.protocol.messages import CancelControl, JobEvent, Message, encode
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 MAX_UNCONFIRMED = 500
 """Publishes in flight together: confirming many at once walks all of them."""
+
+WRITTEN_AT_ONCE = 100
+"""Jobs in one piece, on their way to the socket."""
 
 MAX_EVENTS_WAITING = 20_000
 """Events are a service to those who watch; when the broker is slow, the oldest are dropped."""
@@ -48,7 +51,13 @@ class JobMessage(NamedTuple):
     handover: int
     type: str
     channel: str
+    size: int
+    """Of its args, before results are filled in."""
     message: Outgoing
+
+
+JobSettled: TypeAlias = Callable[[JobMessage, BrokerQueueError | None], None]
+"""Called with a job that is confirmed, or with why it is not: then publish it again."""
 
 
 class Outbox:
@@ -80,7 +89,9 @@ class Outbox:
         self._confirmed: Channel | None = None
         self._answers: Channel | None = None
         self._feed: Channel | None = None
-        self._room = asyncio.Semaphore(MAX_UNCONFIRMED)
+        self._in_flight = 0
+        self._landed = asyncio.Event()
+        self._again: set[asyncio.Task[None]] = set()
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
         self._events_wanted = asyncio.Event()
         self._feeding: asyncio.Task[None] | None = None
@@ -91,8 +102,9 @@ class Outbox:
         await self._connection.start()
 
     async def close(self) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
+        for task in (self._feeding, *self._again):
+            if task is not None:
+                task.cancel()
         await self._connection.close()
 
     async def session(self) -> Session:
@@ -107,22 +119,71 @@ class Outbox:
     def is_up(self) -> bool:
         return self._connection.is_up
 
-    async def publish_job(self, job: JobMessage) -> None:
-        """Return once the broker has confirmed a job; a queue that was deleted is made again.
+    async def publish_jobs(
+        self,
+        jobs: Sequence[JobMessage],
+        settled: JobSettled,
+    ) -> None:
+        """Publish jobs in this order; return when all are written.
 
-        Raises:
-            Unavailable: not confirmed; publish it again once the connection is back.
+        Args:
+            jobs: to their queues.
+            settled: called once for each, when it is confirmed or could not be published.
         """
-        async with self._room:
-            try:
-                await self._publish_job(job)
-            except Unroutable:
-                queue = (job.type, job.channel)
-                if await self.declare([queue], anew=True):
-                    raise Unavailable(
-                        f"the broker refuses the queue of type {job.type!r}"
-                    ) from None
-                await self._publish_again(job)
+        for start in range(0, len(jobs), WRITTEN_AT_ONCE):
+            piece = jobs[start : start + WRITTEN_AT_ONCE]
+            await self._until_room(len(piece))
+            await self._write(piece, settled)
+
+    async def _until_room(self, count: int) -> None:
+        while self._in_flight + count > MAX_UNCONFIRMED:
+            self._landed.clear()
+            await self._landed.wait()
+        self._in_flight += count
+
+    async def _write(self, jobs: Sequence[JobMessage], settled: JobSettled) -> None:
+        def on_settled(index: int, error: BrokerQueueError | None) -> None:
+            self._in_flight -= 1
+            self._landed.set()
+            if isinstance(error, Unroutable):
+                task = asyncio.create_task(self._publish_again(jobs[index], settled))
+                self._again.add(task)
+                task.add_done_callback(self._again.discard)
+                return
+            if error is None:
+                failpoint(Point.AFTER_CONFIRM)
+            settled(jobs[index], error)
+
+        try:
+            channel = await self._unblocked()
+        except Unavailable as error:
+            for index in range(len(jobs)):
+                on_settled(index, error)
+            return
+        for _ in jobs:
+            failpoint(Point.BEFORE_PUBLISH)
+        await channel.publish_many([job.message for job in jobs], on_settled, CONFIRM_PATIENCE)
+
+    async def _unblocked(self) -> Channel:
+        """Return the channel for jobs once the broker takes messages."""
+        channel = self._confirmed
+        if channel is None:
+            raise Unavailable("the scheduler has no connection to the broker")
+        await channel.session.unblocked()
+        return channel
+
+    async def _publish_again(self, job: JobMessage, settled: JobSettled) -> None:
+        """Publish a job that came back, since somebody deleted its queue, once that is made again."""
+        error: BrokerQueueError | None = None
+        try:
+            if await self.declare([(job.type, job.channel)], anew=True):
+                raise Unavailable(f"the broker refuses the queue of type {job.type!r}")
+            await _publish(await self._unblocked(), job.message, CONFIRM_PATIENCE)
+        except Unroutable as unroutable:
+            error = Unavailable(f"queue of type {job.type!r} was deleted again: {unroutable}")
+        except Unavailable as unavailable:
+            error = unavailable
+        settled(job, error)
 
     async def declare(
         self, queues: Iterable[tuple[str, str]], *, anew: bool = False
@@ -222,21 +283,6 @@ class Outbox:
         if self._confirmed.session.is_blocked:
             raise Unavailable("the broker is short of memory or disk and takes no messages")
         return self._confirmed
-
-    async def _publish_job(self, job: JobMessage) -> None:
-        channel = self._confirmed
-        if channel is None:
-            raise Unavailable("the scheduler has no connection to the broker")
-        await channel.session.unblocked()
-        failpoint(Point.BEFORE_PUBLISH)
-        await _publish(channel, job.message, CONFIRM_PATIENCE)
-        failpoint(Point.AFTER_CONFIRM)
-
-    async def _publish_again(self, job: JobMessage) -> None:
-        try:
-            await self._publish_job(job)
-        except Unroutable as error:
-            raise Unavailable(f"queue of type {job.type!r} was deleted again: {error}") from error
 
     async def _setup(self, session: Session) -> None:
         confirmed = await session.open_channel()

@@ -109,14 +109,14 @@ async def test_a_queue_that_takes_no_more_is_tried_again_now_and_then(
     }  # fmt: skip
     await raw.channel.underlying.queue_declare(name, durable=True, arguments=arguments)
     tries = 0
-    publish = Outbox.publish_job
+    publish = Outbox.publish_jobs
 
-    async def counted(outbox: Outbox, job: Any) -> None:
+    async def counted(outbox: Outbox, jobs: Any, settled: Any) -> None:
         nonlocal tries
-        tries += 1
-        await publish(outbox, job)
+        tries += len(jobs)
+        await publish(outbox, jobs, settled)
 
-    monkeypatch.setattr(Outbox, "publish_job", counted)
+    monkeypatch.setattr(Outbox, "publish_jobs", counted)
     jobs = [await queue.enqueue("full") for _ in range(4)]
     begun = asyncio.get_running_loop().time()
     taken = {await finish(raw, "full") for _ in jobs}

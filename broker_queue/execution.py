@@ -89,6 +89,7 @@ class Execution:
         self._progress: bytes | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
+        self._telling: asyncio.Future[None] | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
 
@@ -237,11 +238,14 @@ class Execution:
         self._reporting.send(self.token, "started", body)
 
     def _note_progress(self, body: bytes) -> None:
-        """Send the last word of each `PROGRESS_PAUSE`."""
+        """Send the last word of each `PROGRESS_PAUSE`.
+
+        Only once the broker has taken the one before: while it takes none, they would fill memory.
+        """
         if self._attempt is None or self._attempt.done():
             return
         self._progress = body
-        if self._progress_timer is None:
+        if self._progress_timer is None and self._telling is None:
             wait = max(0.0, self._progress_at + PROGRESS_PAUSE - time.monotonic())
             loop = asyncio.get_running_loop()
             self._progress_timer = loop.call_later(wait, self._send_progress)
@@ -251,8 +255,14 @@ class Execution:
         if self._progress is not None:
             self._report_started()  # who tells of progress has started
             self._progress_at = time.monotonic()
-            self._reporting.send(self.token, "progress", self._progress)
+            self._telling = self._reporting.send(self.token, "progress", self._progress).confirmed
+            self._telling.add_done_callback(self._progress_told)
             self._progress = None
+
+    def _progress_told(self, _told: asyncio.Future[None]) -> None:
+        self._telling = None
+        if self._progress is not None:
+            self._note_progress(self._progress)
 
     def _log(self, outcome: Outcome) -> None:
         if self._job is not None and outcome.kind == "failed":

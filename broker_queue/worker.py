@@ -216,8 +216,7 @@ class Worker:
         self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._requests.close)
-            if not await self._connect():
-                return
+            await self._requests.start()
             self._reporting = Reporting(self._requests)
             closing.push_async_callback(self._reporting.close)
             await self._consuming.start()
@@ -228,28 +227,15 @@ class Worker:
             await self._stop_requested.wait()
             await self._drain()
             await end(greeting)  # or one more greeting follows the goodbye
-            with suppress(Unavailable):
-                await self._greet(stopping=True)
+            if self._requests.is_up:
+                with suppress(Unavailable):
+                    await self._greet(stopping=True)
 
     async def _run_until_signal(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self.run()
-
-    async def _connect(self) -> bool:
-        """Connect for publishing, however long it takes; False if stopped before."""
-        pause = 0.5
-        while not self._stop_requested.is_set():
-            try:
-                await self._requests.connect(CALL_TIMEOUT)
-            except Unavailable as error:
-                log.warning("%s; trying again in %.1f s", error, pause)
-                await self._pause(pause)
-                pause = min(pause * 2, 10.0)
-            else:
-                return True
-        return False
 
     async def _set_up(self, session: Session) -> None:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""

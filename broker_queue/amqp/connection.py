@@ -213,11 +213,12 @@ class Connection:
 
     async def _run(self) -> None:
         pause = 0.2
+        told: str | None = None
         while True:
             session: Session | None = None
             try:
                 session = await self._open()
-                pause = 0.2
+                pause, told = 0.2, None
                 log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
                 await self._set(session)
                 self._problem = await asyncio.shield(session.lost)
@@ -232,10 +233,12 @@ class Connection:
                 await self._set(None)
                 if session is not None:
                     await session.close()
-            log.warning(
-                "no connection to %s (%s): %s; trying again in %.1f s",
-                self.address, self._name, self._problem, pause,
+            log.log(
+                logging.DEBUG if self._problem == told else logging.WARNING,
+                "no connection to %s (%s): %s; trying again until there is one",
+                self.address, self._name, self._problem,
             )  # fmt: skip
+            told = self._problem
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
             pause = min(pause * 2, MAX_PAUSE)
 

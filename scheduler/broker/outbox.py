@@ -144,25 +144,26 @@ class Outbox:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.
 
         Raises:
-            Unavailable: not confirmed. Workers learn of it when they next say hello.
+            Unavailable: not all confirmed; tell all of it again.
+            Unroutable: somebody deleted the exchange; the next connection makes it anew.
         """
         by_key: dict[str, list[str]] = {}
         for job_type, channel, token in tokens:
             by_key.setdefault(routing_key(job_type, channel), []).append(token)
-        for key, listed in by_key.items():
-            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
-                body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
-                await _publish_promptly(
-                    self._channel,
-                    Outgoing(
-                        exchange=self._names.control,
-                        routing_key=key,
-                        body=body,
-                        type="cancel",
-                        mandatory=False,
-                        persistent=False,
-                    ),
-                )
+        messages = [
+            Outgoing(
+                exchange=self._names.control,
+                routing_key=key,
+                body=encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE])),
+                type="cancel",
+                mandatory=False,
+                persistent=False,
+            )
+            for key, listed in by_key.items()
+            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE)
+        ]
+        confirmed = self._channel
+        await asyncio.gather(*(_publish_promptly(confirmed, message) for message in messages))
 
     async def answer(
         self, reply_to: str, correlation_id: str | None, kind: str, body: Message

@@ -195,13 +195,18 @@ class Execution:
             self._attempt.cancel()
 
     async def _keep_lease(self) -> None:
-        verdict = await keep_lease(
-            self._reporting.requests,
-            self.token,
-            self._worker,
-            after=self._lease_after,
-            granted=self._hold_by_lease,
-        )
+        try:
+            verdict = await keep_lease(
+                self._reporting.requests,
+                self.token,
+                self._worker,
+                after=self._lease_after,
+                granted=self._hold_by_lease,
+            )
+        except Exception:  # of one job: the others that run here go on
+            log.exception("the lease of job %s cannot be kept; it is handed back", self._message.id)
+            self.stop("its lease could not be kept")
+            return
         self.stop("canceled" if verdict is Verdict.CANCELED else "it is another worker's by now")
 
     async def _hold_by_lease(self) -> None:

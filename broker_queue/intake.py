@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.ending import end
+from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 
 LONGEST_WAIT = 5.0
@@ -25,12 +26,16 @@ class Intake:
     Args:
         slots: jobs that run at once.
         on_delivery: as for `Channel.consume`.
+        background: of the worker.
     """
 
-    def __init__(self, slots: int, on_delivery: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, slots: int, on_delivery: Callable[[Delivery], None], background: Background
+    ) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._all = self._free = slots
         self._on_delivery = on_delivery
+        self._background = background
         self._channel: Channel | None = None
         self._queues: Sequence[str] = ()
         self._consumers: list[str] = []
@@ -60,7 +65,7 @@ class Intake:
         self._free += 1
         self._slots.release()
         if self._prefetch < self._free and (self._widening is None or self._widening.done()):
-            self._widening = asyncio.create_task(self._widen())
+            self._widening = self._background.start(self._widen(), "consuming more")
 
     async def narrow(self) -> None:
         """Take no more than there are slots free: nothing, until one is given back.

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from broker_queue.amqp.connection import Connection, Session
-from broker_queue.amqp.ending import end
+from broker_queue.background import Background
 from broker_queue.protocol.names import Names
 from scheduler import leading
 from scheduler.acting import Acting
@@ -97,7 +97,9 @@ class Service:
 
             outbox = Outbox(settings.url, names, topology, filled, on_up)
             closing.push_async_callback(outbox.close)
-            publishing = Publishing(outbox, results, names, tokens, wake.set)
+            background = Background()
+            closing.push_async_callback(background.close)
+            publishing = Publishing(outbox, results, names, tokens, background, wake.set)
             answering = Answering(settings, names, reader, outbox, topology, tokens)
             answering.epoch = writer.epoch or 0
             acting = Acting(outbox, tokens, answering.waiters, publishing, events=settings.events)
@@ -127,12 +129,14 @@ class Service:
             await outbox.start()
             await leading.once_possible(loop.begin, self._stopped)
             await consuming.start()
-            for watch in (hearing.run(), reconciling.run(), reminding.run()):
-                closing.push_async_callback(end, asyncio.create_task(watch))
+            background.start(outbox.feed(), "telling of events")
+            background.start(hearing.run(), "watching the clock")
+            background.start(reconciling.run(), "looking at the queues")
+            background.start(reminding.run(), "telling of cancels")
             self._loop = loop
             if self._stopped.is_set():
                 loop.stop()
-            await loop.run()
+            await background.unless_one_fails(loop.run())
             await leading.give_up(writer)
             log.info("stopped; nothing is lost")
 

@@ -133,9 +133,13 @@ class Session:
         await ended(asyncio.create_task(self._close()))  # half closed, it would leave its socket
 
     async def _close(self) -> None:
-        with suppress(Unavailable):
+        try:
             async with as_unavailable("not closed"), asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
+        except Unavailable:
+            pass
+        except Exception:  # it is given up, whatever it says; who keeps it up makes another
+            log.exception("closing a connection failed")
 
     def _on_closed(self, _connection: Any, reason: BaseException | None) -> None:
         self.fail(describe(reason))

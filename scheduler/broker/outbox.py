@@ -83,16 +83,12 @@ class Outbox:
         self._room = asyncio.Semaphore(MAX_UNCONFIRMED)
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
         self._events_wanted = asyncio.Event()
-        self._feeding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect, and keep connected."""
-        self._feeding = asyncio.create_task(self._feed_events(), name="events")
         await self._connection.start()
 
     async def close(self) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
         await self._connection.close()
 
     async def session(self) -> Session:
@@ -212,7 +208,7 @@ class Outbox:
         )
 
     def tell(self, events: Sequence[JobEvent]) -> None:
-        """Publish events as the broker takes them; they are not confirmed."""
+        """Have `feed` publish events; they are not confirmed."""
         self._events.extend(events)
         self._events_wanted.set()
 
@@ -262,7 +258,8 @@ class Outbox:
         )
         await channel.publish(nowhere, CALL_TIMEOUT)
 
-    async def _feed_events(self) -> None:
+    async def feed(self) -> None:
+        """Publish events as the broker takes them, until this is canceled."""
         while True:
             await self._events_wanted.wait()
             self._events_wanted.clear()

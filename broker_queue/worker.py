@@ -307,6 +307,7 @@ class Worker:
                 continue
             self._cancel(welcome.canceled)
             pause = welcome.hello_interval
+            await self._intake.check()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

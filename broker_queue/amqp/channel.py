@@ -263,6 +263,17 @@ class Channel:
                 raise Unroutable(f"there is no exchange {exchange!r}") from error
         return queue.name
 
+    async def ready_messages(self, queue: str) -> int:
+        """Return how many messages wait in a queue; where it is not there, that ends the session.
+
+        Raises:
+            Unavailable: the broker did not answer, or there is no such queue.
+        """
+        failure = f"the broker does not say how queue {queue!r} is"
+        async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+            found = await self.declaring.declare_queue(queue, passive=True)
+        return found.declaration_result.message_count or 0
+
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
         with suppress(Unavailable):

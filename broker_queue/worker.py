@@ -26,7 +26,8 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.ending import end
 from broker_queue.amqp.failures import CALL_TIMEOUT
-from broker_queue.errors import ConfigurationError, Invalid, Unavailable
+from broker_queue.background import Background
+from broker_queue.errors import BrokerQueueError, ConfigurationError, Invalid, Unavailable
 from broker_queue.execution import Execution
 from broker_queue.handler import Handler, JobFunction
 from broker_queue.intake import LONGEST_WAIT, Intake
@@ -202,7 +203,8 @@ class Worker:
         """Take and run jobs until `stop` is called.
 
         Where this is canceled instead, the jobs that run are canceled too, and the broker hands
-        them to another worker.
+        them to another worker. So it is if a part of the worker fails unexpectedly: that is logged,
+        and raised.
 
         Raises:
             ConfigurationError: no function is registered, or the URL cannot work.
@@ -215,23 +217,26 @@ class Worker:
         url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
-        self._intake = Intake(self.concurrency, self._on_delivery)
+        background = Background()
+        self._intake = Intake(self.concurrency, self._on_delivery, background)
         self._requests = Requests(url, self._names, name=f"worker {self.name}, publishing")
         self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._requests.close)
-            if not await self._connect():
-                return
-            self._reporting = Reporting(self._requests)
-            closing.push_async_callback(self._reporting.close)
+            await self._requests.start()
+            self._reporting = Reporting(self._requests, background)
+            closing.push_async_callback(background.close)
             await self._consuming.start()
             closing.push_async_callback(self._consuming.close)
             closing.push_async_callback(self._abandon)
-            greeting = asyncio.create_task(self._keep_greeting())
-            closing.push_async_callback(end, greeting)
-            await self._stop_requested.wait()
-            await self._drain()
-            await end(greeting)  # or one more greeting follows the goodbye
+            greeting = background.start(self._keep_greeting(), "greeting")
+            await background.unless_one_fails(self._serve(greeting))
+
+    async def _serve(self, greeting: asyncio.Task[None]) -> None:
+        await self._stop_requested.wait()
+        await self._drain()
+        await end(greeting)  # or one more greeting follows the goodbye
+        if self._requests.is_up:
             with suppress(Unavailable):
                 await self._greet(stopping=True)
 
@@ -240,20 +245,6 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self.run()
-
-    async def _connect(self) -> bool:
-        """Connect for publishing, however long it takes; False if stopped before."""
-        pause = 0.5
-        while not self._stop_requested.is_set():
-            try:
-                await self._requests.connect(CALL_TIMEOUT)
-            except Unavailable as error:
-                log.warning("%s; trying again in %.1f s", error, pause)
-                await self._pause(pause)
-                pause = min(pause * 2, 10.0)
-            else:
-                return True
-        return False
 
     async def _set_up(self, session: Session) -> None:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
@@ -312,10 +303,16 @@ class Worker:
         pause = FIRST_PAUSE
         while True:
             await asyncio.sleep(pause)  # also while running jobs are drained
-            with suppress(Unavailable):
+            try:
                 welcome = await self._greet()
-                self._cancel(welcome.canceled)
-                pause = welcome.hello_interval
+            except Unavailable:  # the log says so of the connection
+                continue
+            except BrokerQueueError as error:
+                log.warning("the scheduler refuses this worker's greeting: %s", error)
+                continue
+            self._cancel(welcome.canceled)
+            pause = welcome.hello_interval
+            await self._intake.check()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -51,6 +51,10 @@ HEARTBEAT = 15
 """Seconds; RabbitMQ advises 5 to 20 (https://www.rabbitmq.com/docs/heartbeats)."""
 
 
+LOOK = 1.0
+"""Seconds between looks whether the broker takes messages."""
+
+
 class Session:
     """One life of a connection, from connect to loss."""
 
@@ -139,9 +143,13 @@ class Session:
         await ended(asyncio.create_task(self._close()))  # half closed, it would leave its socket
 
     async def _close(self) -> None:
-        with suppress(Unavailable):
+        try:
             async with as_unavailable("not closed"), asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
+        except Unavailable:
+            pass
+        except Exception:  # it is given up, whatever it says; who keeps it up makes another
+            log.exception("closing a connection failed")
 
     def _on_closed(self, _connection: Any, reason: BaseException | None) -> None:
         self.fail(describe(reason))
@@ -219,14 +227,15 @@ class Connection:
 
     async def _run(self) -> None:
         pause = 0.2
+        told: str | None = None
         while True:
             session: Session | None = None
             try:
                 session = await self._open()
-                pause = 0.2
+                pause, told = 0.2, None
                 log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
                 await self._set(session)
-                self._problem = await asyncio.shield(session.lost)
+                self._problem = await self._watch(session)
             except asyncio.CancelledError as error:
                 raise_if_not_own(error)
                 self._problem = "lost while it was being made"
@@ -238,12 +247,32 @@ class Connection:
                 await self._set(None)
                 if session is not None:
                     await session.close()
-            log.warning(
-                "no connection to %s (%s): %s; trying again in %.1f s",
-                self.address, self._name, self._problem, pause,
+            log.log(
+                logging.DEBUG if self._problem == told else logging.WARNING,
+                "no connection to %s (%s): %s; trying again until there is one",
+                self.address, self._name, self._problem,
             )  # fmt: skip
+            told = self._problem
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
             pause = min(pause * 2, MAX_PAUSE)
+
+    async def _watch(self, session: Session) -> str:
+        """Return why the session was lost; tell of the times in which the broker takes no messages."""
+        is_blocked = False
+        while True:
+            await asyncio.wait([session.lost], timeout=LOOK)
+            if session.lost.done():
+                return session.lost.result()
+            if session.is_blocked is is_blocked:
+                continue
+            is_blocked = not is_blocked
+            if is_blocked:
+                log.warning(
+                    "the broker is short of memory or disk and takes no messages at present (%s)",
+                    self._name,
+                )
+            else:
+                log.info("the broker takes messages again (%s)", self._name)
 
     async def _open(self) -> Session:
         defaults: dict[str, str] = {"name": self._name, "heartbeat": str(HEARTBEAT)}

@@ -83,16 +83,12 @@ class Outbox:
         self._room = asyncio.Semaphore(MAX_UNCONFIRMED)
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
         self._events_wanted = asyncio.Event()
-        self._feeding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect, and keep connected."""
-        self._feeding = asyncio.create_task(self._feed_events(), name="events")
         await self._connection.start()
 
     async def close(self) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
         await self._connection.close()
 
     async def session(self) -> Session:
@@ -144,25 +140,26 @@ class Outbox:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.
 
         Raises:
-            Unavailable: not confirmed. Workers learn of it when they next say hello.
+            Unavailable: not all confirmed; tell all of it again.
+            Unroutable: somebody deleted the exchange; the next connection makes it anew.
         """
         by_key: dict[str, list[str]] = {}
         for job_type, channel, token in tokens:
             by_key.setdefault(routing_key(job_type, channel), []).append(token)
-        for key, listed in by_key.items():
-            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
-                body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
-                await _publish_promptly(
-                    self._channel,
-                    Outgoing(
-                        exchange=self._names.control,
-                        routing_key=key,
-                        body=body,
-                        type="cancel",
-                        mandatory=False,
-                        persistent=False,
-                    ),
-                )
+        messages = [
+            Outgoing(
+                exchange=self._names.control,
+                routing_key=key,
+                body=encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE])),
+                type="cancel",
+                mandatory=False,
+                persistent=False,
+            )
+            for key, listed in by_key.items()
+            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE)
+        ]
+        confirmed = self._channel
+        await asyncio.gather(*(_publish_promptly(confirmed, message) for message in messages))
 
     async def answer(
         self, reply_to: str, correlation_id: str | None, kind: str, body: Message
@@ -211,7 +208,7 @@ class Outbox:
         )
 
     def tell(self, events: Sequence[JobEvent]) -> None:
-        """Publish events as the broker takes them; they are not confirmed."""
+        """Have `feed` publish events; they are not confirmed."""
         self._events.extend(events)
         self._events_wanted.set()
 
@@ -261,7 +258,8 @@ class Outbox:
         )
         await channel.publish(nowhere, CALL_TIMEOUT)
 
-    async def _feed_events(self) -> None:
+    async def feed(self) -> None:
+        """Publish events as the broker takes them, until this is canceled."""
         while True:
             await self._events_wanted.wait()
             self._events_wanted.clear()

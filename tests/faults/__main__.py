@@ -46,7 +46,11 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    parser.add_argument("--kills", type=int, help="how many (1000, unless --minutes is given)")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        help="how many, besides those of clients (1000, unless --minutes is given)",
+    )
     parser.add_argument("--minutes", type=float, help="how long at most")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="a deliberate bug")
     parser.add_argument("--spare-broker", action="store_true", help="never kill the broker")

@@ -101,7 +101,7 @@ async def test_a_second_copy_of_a_job_that_runs_costs_no_slot(
     async with running(worker, broker_url, namespace), asyncio.timeout(PATIENCE):
         first = await queue.enqueue("echo")
         assert await begun.get() == first
-        (token,) = worker._executions
+        (token,) = worker._deliveries._executions
         headers = {"protocol": 1, "attempt": 1, "max_attempts": 1, "dependency_count": 0}
         await put_into_its_queue(raw, headers, message_id=first, token=token)
         second = await queue.enqueue("echo")

@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_OPTIONS ?=
 FAULTS_OPTIONS ?=
+SOAK_OPTIONS ?=
 # Two processes, each with a broker of its own unless BROKER_QUEUE_URL names one.
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat faults fuzz check fix clean
+.PHONY: help setup demo dev test test-quick repeat faults fuzz soak check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +37,11 @@ repeat: $(VENV)/.development ## the whole suite ten times, each in another order
 fuzz: $(VENV)/.development ## 100,000 malformed messages into every queue (some minutes; FUZZ_SEED=…)
 	FUZZ_MESSAGES=$${FUZZ_MESSAGES:-100000} $(BIN)/pytest tests/fuzzing -p no:logging $(PYTEST_OPTIONS)
 
-faults: $(VENV)/.development ## kill scheduler, workers and broker 1,000 times, then check every promise (a quarter of an hour)
+faults: $(VENV)/.development ## kill schedulers, workers, clients and broker 1,000 times, then check every promise (half an hour)
 	$(BIN)/python -m tests.faults $(FAULTS_OPTIONS)
+
+soak: $(VENV)/.development ## steady work for ten minutes, then look at memory, queues and logs
+	$(BIN)/python -m tests.soak $(SOAK_OPTIONS)
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from broker_queue.amqp.channel import Channel, Delivery
-from broker_queue.amqp.ending import end
+from broker_queue.amqp.ending import ended
 from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 
@@ -102,8 +102,6 @@ class Intake:
     async def stop(self) -> None:
         """Consume no more; what is held stays so."""
         self._is_stopped = True
-        if self._widening is not None:
-            await end(self._widening)
         await self._consume(0)
 
     async def _widen(self) -> None:
@@ -118,13 +116,17 @@ class Intake:
                 return
 
     async def _consume(self, prefetch: int) -> None:
+        """Change what is consumed; wholly, even if whoever wants it is canceled meanwhile."""
+        await ended(asyncio.create_task(self._consume_in_turn(prefetch)))
+
+    async def _consume_in_turn(self, prefetch: int) -> None:
         async with self._turn:
             channel = self._channel
-            if channel is None or (self._is_stopped and prefetch):
+            if channel is None:
                 return
             while self._consumers:
                 await channel.stop_consuming(self._consumers.pop())
-            self._prefetch = prefetch
+            self._prefetch = prefetch = 0 if self._is_stopped else prefetch
             for queue in self._queues if prefetch else ():
                 tag = await channel.consume(queue, self._take, prefetch=prefetch)
                 self._consumers.append(tag)

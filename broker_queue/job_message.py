@@ -25,6 +25,7 @@ class DequeuedJob:
         dependency_count: how many there are.
         attempt: number of this attempt, from 1.
         timeout: seconds after which the scheduler takes the attempt for failed.
+        republished: whether the broker may have another copy of its message.
         traceparent: the trace that it belongs to, as it was enqueued (W3C Trace Context).
         token: names this hand-over; whoever has it may report on it.
     """
@@ -41,6 +42,7 @@ class DequeuedJob:
     graph: GraphId | None = None
     timeout: float | None = None
     traceparent: str | None = None
+    republished: bool = False
     token: str = field(repr=False)
 
     @cached_property
@@ -71,6 +73,7 @@ def read_job(delivery: Delivery) -> DequeuedJob:
         graph=None if headers.graph is None else _graph_id(headers.graph),
         timeout=headers.timeout,
         traceparent=headers.traceparent,
+        republished=headers.republished,
         token=_property(delivery.correlation_id, "correlation_id"),
     )
 

@@ -45,8 +45,11 @@ log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=JobFunction)
 
-REMEMBERED = 100_000
-"""Canceled and reported tokens that a worker remembers; the oldest are forgotten."""
+REMEMBERED_CANCELED = 100_000
+"""Tokens of canceled jobs that a worker remembers, at most 30 MB; the oldest are forgotten."""
+
+REMEMBERED_REPORTED = 10_000
+"""Tokens of jobs that a worker has ended: of these a second message is dropped without asking."""
 
 MAX_CONCURRENCY = 10_000
 MAX_NAME = 150
@@ -140,7 +143,8 @@ class Worker:
             function: is called with the args of each.
             claim: ask the scheduler before each start, at the cost of a round trip, so that a job
                 whose cancel was confirmed is never started, not even if it is taken in the same
-                instant. Jobs that the broker delivers for a second time are always claimed.
+                instant. What may have come before is always claimed: redelivered by the broker,
+                or published again by the scheduler.
 
         Raises:
             ConfigurationError: the type's name is not allowed, or has a function already.
@@ -246,15 +250,16 @@ class Worker:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
         keys = [routing_key(kind, channel) for kind, channel in self._queues()]
         control = await session.open_channel(confirms=False)
-        queue = await control.declaring.declare_queue(
-            self._names.worker_queue(self.name), exclusive=True, timeout=CALL_TIMEOUT
-        )
+        queue = self._names.worker_queue(self.name)
+        await control.underlying.queue_declare(queue, exclusive=True, timeout=CALL_TIMEOUT)
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
         for key in keys:
-            await queue.bind(self._names.control, key, timeout=CALL_TIMEOUT)
-        await control.consume(queue.name, self._on_control, prefetch=0, no_ack=True)
+            await control.underlying.queue_bind(
+                queue, self._names.control, key, timeout=CALL_TIMEOUT
+            )
+        await control.consume(queue, self._on_control, prefetch=0, no_ack=True)
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
@@ -323,7 +328,7 @@ class Worker:
 
     def _cancel(self, tokens: Sequence[str]) -> None:
         for token in tokens:
-            _remember(self._canceled, token)
+            _remember(self._canceled, token, REMEMBERED_CANCELED)
             if token in self._executions:
                 self._executions[token].stop("canceled")
 
@@ -344,13 +349,19 @@ class Worker:
             await _requeue(delivery)
 
     async def _take_job(self, delivery: Delivery, job: DequeuedJob) -> None:
-        if job.token in self._reported:
+        if not await self._drop_copy(delivery, job):
+            await self._wait_for_slot(delivery, job)
+
+    async def _drop_copy(self, delivery: Delivery, job: DequeuedJob) -> bool:
+        """Deal with a second message of a job that runs here or has ended here, if it is one."""
+        if job.token in self._executions:
+            await self._executions[job.token].redelivered(delivery)
+        elif job.token in self._reported:
             with suppress(Unavailable):
                 await delivery.acknowledge()
-        elif job.token in self._executions:
-            await self._executions[job.token].redelivered(delivery)
         else:
-            await self._wait_for_slot(delivery, job)
+            return False
+        return True
 
     async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
         stopping = asyncio.ensure_future(self._stop_requested.wait())
@@ -363,7 +374,8 @@ class Worker:
             await self._intake.narrow()
             is_stopping = self._stop_requested.is_set()
             reason = "the worker stops" if is_stopping else "no slot became free"
-            await self._hand_back(delivery, job.token, reason)
+            if not await self._drop_copy(delivery, job):
+                await self._hand_back(delivery, job.token, reason)
             return
         try:
             await self._decide(delivery, job)
@@ -374,15 +386,12 @@ class Worker:
         """Run a delivery that has a slot, unless something happened while it waited for it."""
         if delivery.channel.session.lost.done():
             return  # the broker delivers it again, perhaps to another worker
+        if await self._drop_copy(delivery, job):
+            return
         if self._stop_requested.is_set():
             await self._hand_back(delivery, job.token, "the worker stops")
         elif job.token in self._canceled:
             await self._hand_back(delivery, job.token, "canceled")
-        elif job.token in self._executions:
-            await self._executions[job.token].redelivered(delivery)
-        elif job.token in self._reported:
-            with suppress(Unavailable):
-                await delivery.acknowledge()
         else:
             await self._execute(delivery, job)
 
@@ -400,12 +409,12 @@ class Worker:
             max_result=self._max_result,
             lease_after=self._lease_after,
             leased=self._intake.narrow,
-            claims=delivery.redelivered or job.type in self._claimed,
+            claims=delivery.redelivered or job.republished or job.type in self._claimed,
         )
         self._executions[job.token] = execution
         try:
             if await execution.run():
-                _remember(self._reported, job.token)
+                _remember(self._reported, job.token, REMEMBERED_REPORTED)
         except Exception:  # as in `_take`
             log.exception("a job failed in the worker itself; it is given back")
             await execution.give_up()
@@ -415,7 +424,7 @@ class Worker:
     async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
         report = self._reporting.send(token, "released", encode(Released(reason=reason)))
         await report.confirmed
-        _remember(self._reported, token)
+        _remember(self._reported, token, REMEMBERED_REPORTED)
         with suppress(Unavailable):
             await delivery.acknowledge()
 
@@ -465,9 +474,9 @@ async def _requeue(delivery: Delivery) -> None:
         await delivery.requeue()
 
 
-def _remember(tokens: OrderedDict[str, None], token: str) -> None:
+def _remember(tokens: OrderedDict[str, None], token: str, at_most: int) -> None:
     tokens[token] = None
-    if len(tokens) > REMEMBERED:
+    if len(tokens) > at_most:
         tokens.popitem(last=False)
 
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker_queue.errors import BrokerQueueError
+from scheduler.restoring import restore
 from scheduler.settings import Settings
 from scheduler.store.backup import back_up
 from scheduler.store.database import Database
-from scheduler.store.restoring import restore
 
 DATABASE_VARIABLE = "BROKER_QUEUE_DATABASE"
 

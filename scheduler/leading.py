@@ -12,7 +12,7 @@ from typing import TypeVar
 from broker_queue.failpoints import Point, failpoint
 from scheduler import clock
 from scheduler.store import leader
-from scheduler.store.database import Database, DatabaseDown
+from scheduler.store.database import Database, DatabaseDown, Trouble
 from scheduler.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,12 @@ async def lead(
 
     Raises:
         ConfigurationError: the database is newer than this program.
-        DatabaseDown: it does not work; one that is locked or full is waited for.
+        DatabaseDown: it does not work, in a way that does not pass.
     """
     name = leader.this_holder()
-    is_told, is_full = False, False
+    other, said = "another scheduler", ""
     while not stopped.is_set():
+        level = logging.INFO
         try:
             await writer.prepare()
             now = clock.now()
@@ -48,43 +49,49 @@ async def lead(
                 log.info("active on %s, epoch %d", database, writer.epoch)
                 return True
             current = await writer.unfenced_transaction(leader.holder)
-            waits_for = current[0] if current else "another scheduler"
+            other = current[0] if current else other
+            text = _standby(other, database)
         except DatabaseDown as error:
-            if not (error.is_busy or error.is_full):
+            if not error.trouble.passes:
                 raise
-            if error.is_full and not is_full:
-                log.error("waiting: %s", error)
-            is_full = error.is_full
-            waits_for = "another scheduler"
-        else:
-            is_full = False
-        if not is_told and not is_full:
-            is_told = True
-            log.info(
-                "standby: %s is active on %s; taking over when it is gone", waits_for, database
-            )
+            if error.trouble is Trouble.LOCKED:  # as any other one does that writes for long
+                text = _standby(other, database)
+            else:
+                level, text = logging.ERROR, f"waiting: {error}"
+        if text != said:
+            log.log(level, "%s", text)
+            said = text
         await _pause(stopped)
     return False
 
 
+def _standby(other: str, database: Database) -> str:
+    return f"standby: {other} is active on {database}; taking over when it is gone"
+
+
 async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event) -> T | None:
-    """Return what `call` returns once the database is neither locked nor full.
+    """Return what `call` returns once the database works.
 
     Returns:
         None when `stopped` was set before.
 
     Raises:
-        DatabaseDown: it does not work.
+        DatabaseDown: it does not work, in a way that does not pass.
     """
-    is_told = False
+    trouble = ""
     while not stopped.is_set():
         try:
-            return await call()
+            done = await call()
         except DatabaseDown as error:
-            if not (error.is_busy or error.is_full):
+            if not error.trouble.passes:
                 raise
-            log.log(logging.DEBUG if is_told else logging.ERROR, "waiting: %s", error)
-            is_told = True
+            level = logging.DEBUG if str(error) == trouble else logging.ERROR
+            log.log(level, "waiting: %s", error)
+            trouble = str(error)
+        else:
+            if trouble:
+                log.info("the database works again")
+            return done
         await _pause(stopped)
     return None
 

@@ -29,7 +29,7 @@ from scheduler.reconciling import Reconciling
 from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader
-from scheduler.store.database import DatabaseDown
+from scheduler.store.database import DatabaseDown, Trouble
 from scheduler.store.dispatch import HeldJob
 from scheduler.store.writer import Writer
 from scheduler.tokens import Tokens
@@ -97,6 +97,7 @@ class Loop:
         self._more = True
         self._unfilled: set[int] = set()
         self._stopped = asyncio.Event()
+        self._failure: DatabaseDown | None = None
         self._answered: list[Delivery] = []
         """Reads of the batch that waits for the database, answered before it is folded."""
         self._held: list[Delivery] = []
@@ -106,6 +107,11 @@ class Loop:
         """Finish the batch that runs, then return from `run`."""
         self._stopped.set()
         self._wake.set()
+
+    def fail(self, error: DatabaseDown) -> None:
+        """Like `stop`, but `run` raises `error`: a reader has found the database damaged."""
+        self._failure = error
+        self.stop()
 
     async def begin(self) -> None:
         """Take up the work that an earlier scheduler left."""
@@ -124,6 +130,8 @@ class Loop:
             await self._wait_for_work()
             await self._catch_up()
             await self._process(self._inbox.take(self._batch_size))
+        if self._failure is not None:
+            raise self._failure
         confirmed = await self._publishing.finish(STOP_TIMEOUT)
         try:
             await self._transact(Work(now=clock.now(), published=confirmed))
@@ -208,7 +216,7 @@ class Loop:
                     await self.begin()  # the last transaction may have been committed all the same
                 await self._fold(batch)
             except DatabaseDown as error:
-                if error.is_damaged:
+                if error.trouble is Trouble.DAMAGED:
                     raise
                 level = logging.DEBUG if str(error) == trouble else logging.ERROR
                 log.log(level, "nothing is acknowledged until the database works: %s", error)
@@ -236,19 +244,12 @@ class Loop:
                 self._answered.append(request.delivery)
                 self._answering.begin(request)
         for delivery in self._inbox.take_requests(self._answering.has):
-            found = self._sort(Batch([delivery]))
+            single = Batch([delivery])
+            found = self._sort(single)
             for request in found.reads:
                 self._answering.begin(request)
             await self._refuse(found)
-            await self._settle_one(delivery, found.parked)
-
-    async def _settle_one(self, delivery: Delivery, parked: Sequence[Parked]) -> None:
-        """Settle one delivery alone: those before it wait for the database."""
-        try:
-            await self._outbox.park(parked)
-            await delivery.acknowledge()
-        except Unavailable as error:
-            delivery.channel.session.fail(f"a message could not be settled: {error}")
+            await self._settle(single, found.parked, multiple=False)  # others before it wait
 
     async def _fold(self, batch: Batch) -> None:
         """Apply a batch, and what is due anyhow, in one transaction; then tell whom it concerns."""
@@ -338,18 +339,20 @@ class Loop:
         for reply in found.unknown:
             await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
 
-    async def _settle(self, batch: Batch, parked: Sequence[Parked]) -> None:
+    async def _settle(
+        self, batch: Batch, parked: Sequence[Parked], *, multiple: bool = True
+    ) -> None:
         """Park what nobody can be told about, then acknowledge the batch."""
         try:
             await self._outbox.park(parked)
         except Unavailable as error:
             parked[0].delivery.channel.session.fail(f"a message could not be parked: {error}")
             return
-        if self._acting.is_behind:
+        if self._acting.is_behind and multiple:
             self._inbox.takes_requests = False
             self._held += batch.requests
             batch = Batch(reports=batch.reports, dead=batch.dead)
-        await self._inbox.acknowledge(batch)
+        await self._inbox.acknowledge(batch, multiple=multiple)
 
     async def _park_culprit(self, batch: Batch) -> None:
         log.exception("a message could not be folded; it is parked")

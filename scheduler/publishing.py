@@ -271,6 +271,7 @@ def _headers(item: Handout, dependencies: list[bytes]) -> dict[str, Any]:
         name=item.name,
         graph=None if item.graph_id is None else id_text(item.graph_id),
         traceparent=item.traceparent,
+        republished=item.republished,
     )
     return headers.to_table()
 

@@ -27,7 +27,7 @@ from scheduler.reconciling import Reconciling
 from scheduler.reminding import Reminding
 from scheduler.settings import Settings
 from scheduler.store import dispatch, secret
-from scheduler.store.database import Database
+from scheduler.store.database import Database, DatabaseDown
 from scheduler.store.writer import Reader, Writer
 from scheduler.tokens import Tokens
 
@@ -55,15 +55,20 @@ class Service:
         if self._loop is not None:
             self._loop.stop()
 
+    def _fail(self, error: DatabaseDown) -> None:
+        """Have `run` raise what a reader of the loop has found."""
+        if self._loop is not None:
+            self._loop.fail(error)
+
     async def run(self) -> None:
         """Serve until stopped; waits as standby while another scheduler is the active one.
 
         Raises:
             ConfigurationError: database or broker cannot be used as they are set.
-            DatabaseDown: the database cannot be opened or taken.
+            DatabaseDown: the database cannot be opened or taken, or is damaged.
             leader.LostLeadership: another scheduler took over.
         """
-        database = Database(self._settings.database)
+        database = Database(self._settings.database, self._settings.database_cache)
         async with AsyncExitStack() as closing:
             writer = Writer(database)
             closing.push_async_callback(writer.close)
@@ -82,9 +87,11 @@ class Service:
         topology = Topology(names, settings.queue_type, settings.delivery_limit, wake.set)
         inbox = Inbox(names, wake)
         async with AsyncExitStack() as closing:
-            reader = Reader(database, READS_AT_ONCE)
+            reader = Reader(database, READS_AT_ONCE, self._fail)
             closing.push_async_callback(reader.close)
-            results = Reader(database, 1)  # of its own: jobs do not wait for those who ask
+            results = Reader(
+                database, 1, self._fail
+            )  # of its own: jobs do not wait for those who ask
             closing.push_async_callback(results.close)
 
             async def filled() -> set[tuple[str, str]]:
@@ -120,6 +127,9 @@ class Service:
                 reconciling,
                 hearing,
             )
+            self._loop = loop
+            if self._stopped.is_set():
+                loop.stop()
 
             name = f"{names.namespace} scheduler, consuming"
             consume = partial(_consume, names, inbox, outbox, topology, hearing)
@@ -133,9 +143,6 @@ class Service:
             background.start(hearing.run(), "watching the clock")
             background.start(reconciling.run(), "looking at the queues")
             background.start(reminding.run(), "telling of cancels")
-            self._loop = loop
-            if self._stopped.is_set():
-                loop.stop()
             await background.unless_one_fails(loop.run())
             await leading.give_up(writer)
             log.info("stopped; nothing is lost")

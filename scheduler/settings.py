@@ -24,6 +24,13 @@ class Settings(BaseSettings):
         "broker-queue.sqlite3",
         description="Path of the SQLite file; it is made when it is not there.",
     )
+    database_cache: int = Field(
+        64,
+        ge=1,
+        le=65_536,
+        description="MiB of memory for pages of the database that are written; each of the five "
+        "connections that read has up to a quarter of that. The scheduler itself takes about 80.",
+    )
     namespace: str = Field(
         DEFAULT_NAMESPACE,
         pattern=NAMESPACE_PATTERN,

@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aio_pika
 from yarl import URL
@@ -29,6 +29,9 @@ from broker_queue.amqp.failures import (
     raise_if_not_own,
 )
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
+
+if TYPE_CHECKING:
+    from aiormq.channel import Channel as UnderlyingChannel
 
 decoding.install()
 
@@ -53,7 +56,6 @@ class Session:
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
-        self.channels: set[Channel] = set()  # aio-pika itself holds them by weak references
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         connection.close_callbacks.add(self._on_closed)
 
@@ -61,16 +63,20 @@ class Session:
         """Open one more channel; it lives as long as the session or until it is closed.
 
         A channel that is not `essential` may be closed by the broker (a probe of a queue that is
-        not there) without ending the session.
+        not there) without ending the session; every way of losing an essential one ends it.
+
+        Raises:
+            Unavailable: the broker opened none.
         """
-        channel = Channel(
-            self,
-            self._connection.channel(publisher_confirms=confirms, on_return_raises=False),
-            essential=essential,
-        )
-        await channel.open()
-        self.channels.add(channel)
-        return channel
+        transport = self._connection.transport
+        if transport is None:
+            raise Unavailable("the broker opened no channel: the connection is closed")
+        async with as_unavailable("the broker opened no channel"), asyncio.timeout(CALL_TIMEOUT):
+            await transport.connection.ready()
+            opened = await transport.connection.channel(
+                publisher_confirms=confirms, on_return_raises=False
+            )
+        return Channel(self, cast("UnderlyingChannel", opened), essential=essential)
 
     @property
     def server(self) -> str:

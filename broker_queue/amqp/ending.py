@@ -19,6 +19,8 @@ async def ended(task: asyncio.Task[Any]) -> None:
         except asyncio.CancelledError as error:
             canceled = error
     if canceled is not None:
+        if not task.cancelled():
+            task.exception()  # seen; whoever was canceled wants to hear of nothing
         raise canceled
     if not task.cancelled():
         task.result()

@@ -94,7 +94,7 @@ class PrivateNode:
         server = installed_server()
         if server is None:
             raise NodeError("no rabbitmq-server is installed")
-        self._server = server
+        self.server = server
         self._is_temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="broker-queue-rabbitmq-"))
         self._management = management
@@ -142,11 +142,11 @@ class PrivateNode:
         with (self.folder / "console.log").open("wb") as console:
             self._process = subprocess.Popen(  # noqa: S603  # the installed server
                 guarded(
-                    [str(self._server)],
+                    [str(self.server)],
                     afterwards=self._stop_epmd(),
                     remove=self.folder if self._is_temporary else None,
                 ),
-                env=self._environment(),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -222,7 +222,9 @@ class PrivateNode:
         plugins = "[rabbitmq_management]." if self._management else "[]."
         (self.folder / "enabled_plugins").write_text(plugins + "\n")
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the server and of the commands that speak to it."""
         folder = self.folder
         return {
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -248,7 +250,7 @@ class PrivateNode:
 
     def _stop_epmd(self) -> list[str]:
         """Return the command that stops the name service, which outlives the node that started it."""
-        epmd = shutil.which("epmd", path=self._environment()["PATH"])
+        epmd = shutil.which("epmd", path=self.environment["PATH"])
         return [] if epmd is None else [epmd, "-port", str(self._epmd_port), "-kill"]
 
 

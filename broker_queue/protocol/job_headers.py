@@ -27,6 +27,9 @@ class JobHeaders(Struct, omit_defaults=True, kw_only=True, frozen=True):
     name: Label | None = None
     graph: Id | None = None
     traceparent: Annotated[str, Meta(max_length=200)] | None = None
+    republished: Annotated[
+        bool, Meta(description="the broker may have another copy of this message")
+    ] = False
 
     def to_table(self) -> dict[str, Any]:
         """Return the headers as they are published."""

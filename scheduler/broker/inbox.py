@@ -94,18 +94,18 @@ class Inbox:
         requests = len(self._requests) if self.takes_requests else 0
         return requests + len(self._reports) + len(self._dead)
 
-    async def acknowledge(self, batch: Batch) -> None:
+    async def acknowledge(self, batch: Batch, *, multiple: bool = True) -> None:
         """Settle a batch whose effects are committed.
 
-        A channel that was lost meanwhile means that its messages come again; folding them twice
-        changes nothing.
+        Without `multiple`, it is one message, and what came before it is not settled yet. A channel
+        that was lost meanwhile means that its messages come again; folding them twice changes nothing.
         """
         for deliveries in (batch.requests, batch.reports, batch.dead):
             last: dict[int, Delivery] = {id(d.channel): d for d in deliveries}
             for delivery in last.values():
                 failpoint(Point.BEFORE_ACK)
                 try:
-                    await delivery.acknowledge(multiple=True)
+                    await delivery.acknowledge(multiple=multiple)
                     failpoint(Point.AFTER_ACK)
                 except Unavailable:
                     delivery.channel.session.fail(

@@ -12,8 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from aio_pika import ExchangeType
-from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from broker_queue.amqp.channel import Channel
 from broker_queue.amqp.connection import Session
@@ -91,16 +90,18 @@ class Topology:
             await self._declare(channel)
 
     async def _declare(self, channel: Channel) -> None:
-        names, declaring = self._names, channel.declaring
+        names, underlying = self._names, channel.underlying
         for name, kind in (
-            (names.requests, ExchangeType.DIRECT),
-            (names.jobs, ExchangeType.DIRECT),
-            (names.reports, ExchangeType.DIRECT),
-            (names.control, ExchangeType.TOPIC),
-            (names.events, ExchangeType.TOPIC),
-            (names.dead, ExchangeType.FANOUT),
+            (names.requests, "direct"),
+            (names.jobs, "direct"),
+            (names.reports, "direct"),
+            (names.control, "topic"),
+            (names.events, "topic"),
+            (names.dead, "fanout"),
         ):
-            await declaring.declare_exchange(name, kind, durable=True, timeout=CALL_TIMEOUT)
+            await underlying.exchange_declare(
+                name, exchange_type=kind, durable=True, timeout=CALL_TIMEOUT
+            )
         quorum: dict[str, Any] = {
             "x-queue-type": "quorum",
             "x-delivery-limit": CONTROL_DELIVERY_LIMIT,
@@ -112,11 +113,11 @@ class Topology:
             (names.dead, "", active),
             (names.parked, None, quorum | {"x-max-length": 10_000}),
         ):
-            queue = await declaring.declare_queue(
+            await underlying.queue_declare(
                 name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
             )
             if key is not None:
-                await queue.bind(name, key, timeout=CALL_TIMEOUT)
+                await underlying.queue_bind(name, name, key, timeout=CALL_TIMEOUT)
 
     async def declare_job_queues(
         self, session: Session, queues: Iterable[tuple[str, str]], *, anew: bool = False
@@ -220,9 +221,7 @@ class Topology:
         name = self._names.job_queue(job_type, job_channel)
         channel = await session.open_channel(essential=False)
         try:
-            queue = await channel.declaring.get_queue(name, ensure=False)
-            key = routing_key(job_type, job_channel)
-            await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)
+            await self._bind(channel, name, routing_key(job_type, job_channel))
         except ChannelClosed as error:
             self._tell_refused(job_type, job_channel, error)
             return False
@@ -252,11 +251,13 @@ class Topology:
             arguments["x-delivery-limit"] = self._delivery_limit
         else:
             arguments["x-max-priority"] = MAX_CLASSIC_PRIORITY
-        queue = await channel.declaring.declare_queue(
+        await channel.underlying.queue_declare(
             name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
         )
-        key = routing_key(job_type, job_channel)
-        await queue.bind(self._names.jobs, key, timeout=CALL_TIMEOUT)
+        await self._bind(channel, name, routing_key(job_type, job_channel))
+
+    async def _bind(self, channel: Channel, queue: str, key: str) -> None:
+        await channel.underlying.queue_bind(queue, self._names.jobs, key, timeout=CALL_TIMEOUT)
 
 
 async def _ask(session: Session, queue: str) -> QueueDepth:
@@ -270,6 +271,5 @@ async def _ask(session: Session, queue: str) -> QueueDepth:
 
 async def _look(channel: Channel, queue: str) -> QueueDepth:
     """Ask for a queue without making it; the channel is closed if it is not there."""
-    found = await channel.declaring.declare_queue(queue, passive=True, timeout=CALL_TIMEOUT)
-    counts = found.declaration_result
+    counts = await channel.underlying.queue_declare(queue, passive=True, timeout=CALL_TIMEOUT)
     return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)

@@ -31,12 +31,12 @@ def hand_out_again(transaction: Transaction, keys: Collection[int], room: Room) 
     again = set(keys) - just_now
     found, left = dispatch.still_publishing(transaction.connection, again, room)
     transaction.effects.unpublished |= left
-    collect(transaction, found)
+    collect(transaction, found, republished=True)
 
 
-def collect(transaction: Transaction, keys: Collection[int]) -> None:
+def collect(transaction: Transaction, keys: Collection[int], *, republished: bool = False) -> None:
     """Add what the messages of these jobs need to the effects."""
-    handouts = dispatch.load_handouts(transaction.connection, keys)
+    handouts = dispatch.load_handouts(transaction.connection, keys, republished=republished)
     named = [
         item.key for item in handouts if 0 < item.dependency_count <= MAX_DEPENDENCIES_IN_HEADER
     ]

@@ -12,6 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -58,7 +59,6 @@ WRITER_PRAGMAS = (
     "synchronous = FULL",  # a commit is confirmed to clients, so it must survive a power cut
     "foreign_keys = ON",
     "busy_timeout = 10000",
-    "cache_size = -65536",  # 64 MiB
     "temp_store = MEMORY",
     "journal_size_limit = 67108864",
 )
@@ -66,25 +66,47 @@ READER_PRAGMAS = (
     "query_only = ON",
     "busy_timeout = 10000",
     "wal_autocheckpoint = 0",  # only the writer checkpoints
-    "cache_size = -16384",
 )
 
 
-_LOCKED = ("is locked by another process", "; end that process: work goes on by itself then")
-_DAMAGED = ("is damaged", "; restore a backup, see Backup and restore in docs/settings.md")
-_TROUBLE = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_FULL: ("has no room", "; make room on its disk: work goes on by itself then"),
-    sqlite3.SQLITE_READONLY: (
+class Trouble(Enum):
+    """What is wrong with a database, in an operator's words, and the way out."""
+
+    LOCKED = ("is locked by another process", "end that process: work goes on by itself then")
+    FULL = ("has no room", "make room on its disk: work goes on by itself then")
+    DISK = (
+        "cannot be read or written",
+        "check the quota, the mount and the health of its disk: work goes on by itself then",
+    )
+    READ_ONLY = (
         "cannot be written",
-        "; check the owner, the mode and the mount of the file and of its folder",
-    ),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "; check the path, and the mode of its folder"),
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
+        "check the owner, the mode and the mount of the file and of its folder",
+    )
+    CLOSED = ("cannot be opened", "check the path, the mode and the mount of its folder")
+    DAMAGED = ("is damaged", "restore a backup, see Backup and restore in docs/settings.md")
+    OTHER = ("cannot be used", "")
+
+    def __init__(self, problem: str, way_out: str) -> None:
+        self.problem = problem
+        self.way_out = way_out
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is waited for at the start too; the others are mistakes of a setup."""
+        return self in (Trouble.LOCKED, Trouble.FULL, Trouble.DISK)
+
+
+_TROUBLE = {
+    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+    sqlite3.SQLITE_IOERR: Trouble.DISK,
+    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Trouble.CLOSED,
+    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
 }
-"""What SQLite's primary result codes mean for an operator, and the way out."""
+"""By SQLite's primary result code."""
 
 _REFUSALS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """The database works; it was asked for what it refuses, now and ever."""
@@ -96,23 +118,12 @@ class DatabaseDown(BrokerQueueError):
     Of a transaction that was being committed it is unknown whether it was written.
 
     Attributes:
-        is_busy: only locked, by another process that writes.
-        is_full: there is no room for it on the disk.
-        is_damaged: what the file holds is no sound database; waiting does not heal that.
+        trouble: what is wrong with it.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        is_busy: bool = False,
-        is_full: bool = False,
-        is_damaged: bool = False,
-    ) -> None:
+    def __init__(self, message: str, trouble: Trouble = Trouble.OTHER) -> None:
         super().__init__(message)
-        self.is_busy = is_busy
-        self.is_full = is_full
-        self.is_damaged = is_damaged
+        self.trouble = trouble
 
 
 class Database:
@@ -120,13 +131,15 @@ class Database:
 
     Args:
         location: a path, or an SQLAlchemy URL whose dialect is ``sqlite``.
+        cache: MiB of pages that the writer keeps in memory; each reader, a quarter of that.
 
     Raises:
         ConfigurationError: not a usable location.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, cache: int = 64) -> None:
         self.path = _path(location)
+        self._cache = cache
 
     def __str__(self) -> str:
         return f"sqlite {self.path}"
@@ -140,7 +153,7 @@ class Database:
             max_overflow=0,
             connect_args={"check_same_thread": False, "cached_statements": 512},
         )
-        _configure(engine, WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+        _configure(engine, (*WRITER_PRAGMAS, _cache_size(self._cache << 10)), "BEGIN IMMEDIATE")
         return engine
 
     def reader_engine(self, connections: int) -> AsyncEngine:
@@ -150,7 +163,7 @@ class Database:
             pool_size=connections,
             max_overflow=0,
         )
-        _configure(engine.sync_engine, READER_PRAGMAS, "BEGIN")
+        _configure(engine.sync_engine, (*READER_PRAGMAS, _cache_size(self._cache << 8)), "BEGIN")
         return engine
 
 
@@ -243,15 +256,20 @@ def outages_translated(path: str | None) -> Iterator[None]:
         raise
     except (DatabaseError, PoolTimeout, sqlite3.DatabaseError, OSError) as error:
         original = getattr(error, "orig", None) or error
-        code = (getattr(original, "sqlite_errorcode", None) or 0) & 0xFF
-        problem, way_out = _TROUBLE.get(code, ("cannot be used", ""))
-        text = f"the database {path} {problem} ({type(original).__name__}: {original}){way_out}"
+        trouble = trouble_of(original)
+        name = getattr(original, "sqlite_errorname", None) or type(original).__name__
+        way_out = f"; {trouble.way_out}" if trouble.way_out else ""
         raise DatabaseDown(
-            text,
-            is_busy=code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
-            is_full=code == sqlite3.SQLITE_FULL,
-            is_damaged=code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+            f"the database {path} {trouble.problem} ({name}: {original}){way_out}", trouble
         ) from error
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """Return what an error means: of the driver, or one that was translated already."""
+    if isinstance(error, DatabaseDown):
+        return error.trouble
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return _TROUBLE.get(code & 0xFF, Trouble.OTHER)
 
 
 def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
@@ -268,6 +286,10 @@ def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", start)
+
+
+def _cache_size(kibibytes: int) -> str:
+    return f"cache_size = -{kibibytes}"  # a positive number would be one of pages
 
 
 def _path(location: str) -> Path:

@@ -32,7 +32,10 @@ from scheduler.store.tables import (
 
 
 class Handout(NamedTuple):
-    """Everything that the message of a job needs. `timeout` is in milliseconds."""
+    """Everything that the message of a job needs. `timeout` is in milliseconds.
+
+    `republished` says that the broker may have got it before.
+    """
 
     key: int
     id: bytes
@@ -49,6 +52,7 @@ class Handout(NamedTuple):
     reference_count: int
     traceparent: str | None
     args: bytes
+    republished: bool
 
 
 class QueueRow(NamedTuple):
@@ -150,6 +154,7 @@ _HELD = (
     .where(job.c.queue_key == bindparam("of"), HELD, job.c.leased_until.is_(None))
     .limit(bindparam("limit"))
 )
+_HANDED_OUT = select(job.c.key).where(PUBLISHING).union(select(job.c.key).where(HELD))
 _OF_QUEUE = (job.c.queue_key == bindparam("of"), HELD)
 _UNPUBLISH = (
     update(job)
@@ -273,6 +278,11 @@ def queue_keys(connection: Connection, names: Collection[tuple[str, str]]) -> li
     return [key for key, job_type, channel in rows if (job_type, channel) in names]
 
 
+def handed_out(connection: Connection) -> list[int]:
+    """Return the keys of all jobs of which the broker or a worker may have a message, or the run."""
+    return list(connection.execute(_HANDED_OUT).scalars())
+
+
 def held(connection: Connection, queue_key: int, limit: int = NO_LIMIT) -> list[HeldJob]:
     """Return jobs of a queue that the broker or a worker has, except those held by lease."""
     rows = connection.execute(_HELD, {"of": queue_key, "limit": limit})
@@ -289,12 +299,14 @@ def unpublish(connection: Connection, queue_key: int) -> list[int]:
     return list(connection.execute(_UNPUBLISH, {"of": queue_key}).scalars())
 
 
-def load_handouts(connection: Connection, keys: Collection[int]) -> list[Handout]:
+def load_handouts(
+    connection: Connection, keys: Collection[int], *, republished: bool
+) -> list[Handout]:
     """Return what the messages of these jobs need, in the order in which to publish them."""
     if not keys:
         return []
     rows = connection.execute(_HANDOUTS, {"keys": key_list(keys)})
-    return [Handout._make(row) for row in rows]
+    return [Handout._make((*row, republished)) for row in rows]
 
 
 def dependency_ids(connection: Connection, children: Collection[int]) -> dict[int, list[bytes]]:

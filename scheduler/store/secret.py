@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from scheduler.store.tables import setting
 
@@ -22,3 +22,8 @@ def get(connection: Connection, make: Callable[[int], bytes]) -> bytes:
     fresh = make(BYTES)
     connection.execute(insert(setting).values(name=NAME, value=fresh))
     return fresh
+
+
+def renew(connection: Connection, make: Callable[[int], bytes]) -> None:
+    """Make all tokens void that were ever given out."""
+    connection.execute(update(setting).where(setting.c.name == NAME).values(value=make(BYTES)))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker_queue.failpoints import Point, failpoint
 from scheduler.store import leader
-from scheduler.store.database import Database, migrate, outages_translated
+from scheduler.store.database import Database, DatabaseDown, Trouble, migrate, outages_translated
 
 T = TypeVar("T")
 
@@ -89,9 +89,13 @@ class Reader:
     Args:
         database: whose.
         connections: as many functions run at once; others wait for their turn.
+        on_damage: called with the error when one finds the database damaged.
     """
 
-    def __init__(self, database: Database, connections: int) -> None:
+    def __init__(
+        self, database: Database, connections: int, on_damage: Callable[[DatabaseDown], None]
+    ) -> None:
+        self._on_damage = on_damage
         self._engine: AsyncEngine = database.reader_engine(connections)
         self._room = asyncio.Semaphore(connections)
 
@@ -101,9 +105,14 @@ class Reader:
         Raises:
             DatabaseDown: it does not work.
         """
-        with outages_translated(self._engine.url.database):
-            async with self._room, self._engine.connect() as connection:
-                return await connection.run_sync(work)
+        try:
+            with outages_translated(self._engine.url.database):
+                async with self._room, self._engine.connect() as connection:
+                    return await connection.run_sync(work)
+        except DatabaseDown as error:
+            if error.trouble is Trouble.DAMAGED:
+                self._on_damage(error)
+            raise
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from broker_queue.graph import Graph
-from broker_queue.job import Condition, FailureCode, GraphId, JobId, State
-from broker_queue.protocol.messages import Dependency
+from broker_queue.job import Condition, FailureCode, JobId, State
+from broker_queue.protocol.messages import Dependency, NewJob
 from scheduler.rules.edges import SATISFIED_BY
-from tests.faults.client import Record
-from tests.faults.database import StoredJob
+from tests.faults import cancels, retries
+from tests.faults.database import Options, StoredJob
+from tests.faults.evidence import Evidence
 from tests.faults.journal import Line
+from tests.faults.plan import CHANNELS
+from tests.faults.record import Told
 
 PLANNED_ERROR = "RuntimeError"
 """What the journal's jobs raise when they are to fail."""
 
 GIVEN_UP = frozenset({FailureCode.WORKER_DIED, FailureCode.DEAD_LETTER})
 """Failures for which the broker, not the job, is the reason: its workers were killed too often."""
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What is known at the end.
-
-    Attributes:
-        jobs: from the database.
-        lines: of all journals, in the order in which they happened.
-        record: what clients were told.
-    """
-
-    jobs: dict[JobId, StoredJob]
-    lines: Sequence[Line]
-    record: Record
-    starts: dict[JobId, list[Line]] = field(init=False)
-    ends: dict[JobId, list[Line]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.starts, self.ends = {}, {}
-        for line in self.lines:
-            found = self.starts if line.event == "start" else self.ends
-            found.setdefault(line.job, []).append(line)
-
-    def accepted(self, job: StoredJob) -> Line | None:
-        """Return the end of the run whose result is the job's."""
-        run = job.result.get("run") if isinstance(job.result, dict) else None
-        found = (line for line in self.ends.get(job.id, ()) if line.run == run)
-        return next(found, None)
-
-
-class LateStart(NamedTuple):
-    """A canceled job that began to run after its cancel was confirmed."""
-
-    job: JobId
-    milliseconds: float
 
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -80,34 +45,21 @@ def ran_too_early(evidence: Evidence) -> Iterator[str]:
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
-    """Every confirmed graph is stored, all of it, with its edges."""
-    for graph in evidence.record.submitted:
-        for job_id, edges in _wanted(graph).items():
-            stored = evidence.jobs.get(job_id)
-            if stored is None:
-                yield f"job {job_id} of graph {graph.id} was confirmed and is not stored"
-            elif not edges.items() <= stored.edges.items():
-                yield f"job {job_id} lost edges: {edges} became {stored.edges}"
-    for wait in evidence.record.told:
+    """Every graph whose submit was confirmed is stored, all of it, as it was given."""
+    for graph, is_confirmed in evidence.record.graphs():
+        if is_confirmed:
+            yield from _not_stored(evidence, graph)
+    for wait in evidence.record.of(Told):
         stored = evidence.jobs.get(wait.job)
         if stored is None or (stored.state, stored.raw_result) != (wait.state, wait.result):
             yield f"a client was told {wait}, and the database has {stored}"
 
 
-def cancel_was_lost(evidence: Evidence) -> Iterator[str]:
-    """A job has ended when its cancel is confirmed; one that is canceled was asked to be."""
-    reach = _Reach(evidence)
-    for cancel in evidence.record.canceled:
-        for job_id in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
-            job = evidence.jobs[job_id]
-            if job.graph == cancel.graph and (job.finished_at or cancel.wall + 1) > cancel.wall:
-                yield f"job {job_id} had not ended when its cancel was confirmed; it is {job.state}"
-    asked: set[JobId] = set()
-    for graph, plan in evidence.record.cancels_sent:
-        asked |= reach.of(graph, plan.job, dependents=plan.dependents)
-    for job in evidence.jobs.values():
-        if job.state is State.CANCELED and job.id not in asked:
-            yield f"job {job.id} is canceled, and nobody asked for it"
+def stored_by_halves(evidence: Evidence) -> Iterator[str]:
+    """A graph whose submit was not confirmed is stored, all of it, or nothing is."""
+    for graph, is_confirmed in evidence.record.graphs():
+        if not is_confirmed and any(job.id in evidence.jobs for job in graph.jobs):
+            yield from _not_stored(evidence, graph)
 
 
 def wrong_result(evidence: Evidence) -> Iterator[str]:
@@ -127,8 +79,9 @@ def wrong_result(evidence: Evidence) -> Iterator[str]:
         elif job.raw_result is not None and job.type is not None:
             yield f"job {job.id} is {job.state} and has a result"
     for start in evidence.lines:
+        job = evidence.jobs[start.job]
         for parent, value in start.inputs.items():
-            result = evidence.jobs[JobId(parent)].result
+            result = evidence.jobs[retries.stands_for(evidence, job, JobId(parent))].result
             if not isinstance(result, dict) or result["run"] != value:
                 yield f"job {start.job} was given {value} of {parent}, whose result is {result}"
 
@@ -138,12 +91,16 @@ def wrong_end(evidence: Evidence) -> Iterator[str]:
     for job in evidence.jobs.values():
         if job.type is None:
             continue
-        succeed_at, most = job.args["succeed_at"], job.max_attempts
+        succeed_at, most = (
+            job.args["succeed_at"] + _interrupted(evidence, job),
+            job.options.max_attempts,
+        )
         if job.state is State.FINISHED and job.attempt != succeed_at:
             yield f"job {job.id} finished at attempt {job.attempt}, not {succeed_at}"
         if job.state is State.FAILED and not is_given_up(job):
             code = None if job.error is None else job.error.get("code")
-            if succeed_at <= most or job.attempt != most or code != PLANNED_ERROR:
+            planned = FailureCode.TIMEOUT if job.args.get("overrun") else PLANNED_ERROR
+            if succeed_at <= most or job.attempt != most or code != planned:
                 yield (
                     f"job {job.id} failed with {code} at attempt {job.attempt} of {most}, and was "
                     f"to succeed at {succeed_at}"
@@ -154,21 +111,17 @@ def wrong_end(evidence: Evidence) -> Iterator[str]:
 
 def attempts_overlap(evidence: Evidence) -> Iterator[str]:
     """An attempt starts only after the one before it has failed, and only that often."""
-    for job, starts in evidence.starts.items():
-        first: dict[int, int] = {}
-        for line in starts:
-            first.setdefault(line.attempt, line.at)
-        failed: dict[int, int] = {}
-        for line in evidence.ends.get(job, ()):
-            if line.event == "failed":
-                failed.setdefault(line.attempt, line.at)
-        for attempt, at in first.items():
-            if attempt > 1 and failed.get(attempt - 1, at) >= at:
-                yield f"job {job}: attempt {attempt} started before attempt {attempt - 1} failed"
+    for job in evidence.starts:
         stored = evidence.jobs.get(job)
         if stored is None:
             yield f"job {job} ran and is not stored"
-        elif max(first) > stored.attempt:
+            continue
+        first = evidence.first_starts(job)
+        failed = _failures(evidence, stored)
+        for attempt, start in first.items():
+            if attempt > 1 and failed.get(attempt - 1, start.at) >= start.at:
+                yield f"job {job}: attempt {attempt} started before attempt {attempt - 1} failed"
+        if max(first) > stored.attempt:
             yield f"job {job} ran attempt {max(first)}, and {stored.attempt} are counted"
 
 
@@ -201,36 +154,109 @@ def left_open(evidence: Evidence) -> Iterator[str]:
             yield f"job {job.id} is {job.state}, and its place in the window was never freed"
 
 
+def written_by_a_former_leader(evidence: Evidence) -> Iterator[str]:
+    """A scheduler from which another has taken over writes nothing any more."""
+    for number, (before, epoch) in enumerate(pairwise(evidence.epochs), 2):
+        if epoch < before:
+            yield f"transaction {number} is of epoch {epoch}, the one before it of {before}"
+
+
+def ran_elsewhere(evidence: Evidence) -> Iterator[str]:
+    """A job runs only on workers that take its channel."""
+    for job_id, starts in evidence.starts.items():
+        job = evidence.jobs[job_id]
+        for start in starts:
+            taken = CHANNELS[start.victim]
+            if start.channel != job.options.channel or start.channel not in taken:
+                yield (
+                    f"job {job_id} of channel {job.options.channel!r} ran as one of {start.channel!r} on "
+                    f"{start.victim}, which takes {taken}"
+                )
+
+
+def ran_too_long(evidence: Evidence) -> Iterator[str]:
+    """A run is stopped at its time limit, not long after."""
+    for job_id, ends in evidence.ends.items():
+        for end in ends:
+            if end.event == "overran":
+                yield f"job {job_id}: run {end.run} was not stopped at its time limit"
+
+
 CHECKS: dict[str, Check] = {
     "confirmed, then lost": lost,
+    "submitted by halves": stored_by_halves,
     "left open": left_open,
     "ran before its dependencies had ended": ran_too_early,
-    "cancel lost, or not asked for": cancel_was_lost,
+    "cancel lost, or not asked for": cancels.cancel_was_lost,
+    "canceled by halves": cancels.canceled_by_halves,
+    "retry lost, or done twice": retries.retry_was_lost,
+    "a copy that is none": retries.copies_differ,
+    "retried by halves": retries.copied_by_halves,
+    "copied, and nobody asked for it": retries.nobody_retried,
     "a result that is not its own": wrong_result,
     "not the end that it was to have": wrong_end,
     "attempts not in order": attempts_overlap,
     "grew by halves": grown_apart,
+    "ran on a worker of another channel": ran_elsewhere,
+    "ran past its time limit": ran_too_long,
+    "started after its cancel, though claimed": cancels.started_after_its_cancel,
+    "written after another had taken over": written_by_a_former_leader,
 }
 
 
-def late_starts(evidence: Evidence) -> list[LateStart]:
-    """Return the canceled jobs that had not started when their cancel was confirmed, and then did."""
-    found = []
-    reach = _Reach(evidence)
-    last: dict[JobId, int] = {}
-    for cancel in evidence.record.canceled:
-        for job in reach.of(cancel.graph, cancel.job, dependents=cancel.dependents):
-            last[job] = max(cancel.at, last.get(job, 0))
-    for job, confirmed in last.items():
-        starts = evidence.starts.get(job)
-        if starts and evidence.jobs[job].state is State.CANCELED and starts[0].at > confirmed:
-            found.append(LateStart(job, (starts[0].at - confirmed) / 1e6))
-    return found
+def violations(evidence: Evidence) -> dict[str, list[str]]:
+    """Return the cases that each check has found."""
+    return {what: list(_guarded(check(evidence))) for what, check in CHECKS.items()}
+
+
+def _guarded(cases: Iterator[str]) -> Iterator[str]:
+    """Yield cases; a check that stumbles over what is missing has found something, too."""
+    try:
+        yield from cases
+    except KeyError as error:
+        yield f"job {error} is not stored"
 
 
 def is_given_up(job: StoredJob) -> bool:
     """Whether the broker delivered it too often, since its workers were killed."""
     return job.error is not None and job.error.get("code") in GIVEN_UP
+
+
+def _failures(evidence: Evidence, job: StoredJob) -> dict[int, int]:
+    """Return when each attempt of a job had failed, at the earliest."""
+    found: dict[int, int] = {}
+    for line in evidence.ends.get(job.id, ()):
+        if line.event == "failed" or (line.event == "stopped" and job.overruns):
+            found.setdefault(line.attempt, line.at)
+    if job.overruns:
+        for attempt in range(1, job.attempt):
+            start = evidence.first_starts(job.id).get(attempt)
+            limit = 0 if start is None else start.at + job.time_limit * 1_000_000
+            found[attempt] = min(limit, found.get(attempt, limit))
+    return found
+
+
+def _interrupted(evidence: Evidence, job: StoredJob) -> int:
+    """Return how many attempts that were to succeed ran into a short time limit.
+
+    A worker makes them that is stopped, or killed at a time at which nobody else takes its job.
+    """
+    if not job.overruns:
+        return 0
+    first = evidence.first_starts(job.id)
+    count = 0
+    for attempt in range(job.args["succeed_at"], job.attempt + (job.state is State.FAILED)):
+        following = first[attempt + 1].wall if attempt + 1 in first else job.finished_at or 0
+        if attempt in first and following < first[attempt].wall + job.time_limit:
+            break
+        count += 1
+    return count
+
+
+def options_of(job: NewJob) -> Options:
+    """Return a job's options as the database has them."""
+    timeout = None if job.timeout is None else round(job.timeout * 1000)
+    return Options(job.type, job.channel, job.priority, job.max_attempts, timeout)
 
 
 def _end_of(evidence: Evidence, job: StoredJob) -> Line | None:
@@ -256,6 +282,20 @@ def _broken_edges(evidence: Evidence, job: StoredJob) -> list[JobId]:
     ]
 
 
+def _not_stored(evidence: Evidence, graph: Graph) -> Iterator[str]:
+    wanted = _wanted(graph)
+    for job in graph.jobs:
+        stored = evidence.jobs.get(JobId(job.id))
+        if stored is None:
+            yield f"job {job.id} of graph {graph.id} is not stored"
+            continue
+        edges = wanted[stored.id]
+        if not edges.items() <= stored.edges.items():
+            yield f"job {job.id} lost edges: {edges} became {stored.edges}"
+        if (given := options_of(job)) != stored.options:
+            yield f"job {job.id} was submitted with {given}, stored are {stored.options}"
+
+
 def _wanted(graph: Graph) -> dict[JobId, dict[JobId, Condition]]:
     """Return the edges of a graph as its client gave them."""
     found: dict[JobId, dict[JobId, Condition]] = {}
@@ -269,27 +309,3 @@ def _wanted(graph: Graph) -> dict[JobId, dict[JobId, Condition]]:
         for reference in job.references:
             edges[JobId(str(reference.job))] = Condition.SUCCESS
     return found
-
-
-class _Reach:
-    """Which jobs a cancel may have reached."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self._children: dict[JobId, list[JobId]] = defaultdict(list)
-        self._graphs: dict[GraphId | None, set[JobId]] = defaultdict(set)
-        for job in evidence.jobs.values():
-            self._graphs[job.graph].add(job.id)
-            for parent in job.edges:
-                self._children[parent].append(job.id)
-
-    def of(self, graph: GraphId, job: JobId | None, *, dependents: bool) -> set[JobId]:
-        """Return the jobs that a cancel names: a whole graph, or one job, or its dependents too."""
-        if job is None:
-            return self._graphs[graph]
-        found = {job}
-        border = list(found) if dependents else []
-        while border:
-            following = {child for each in border for child in self._children.get(each, ())}
-            border = list(following - found)
-            found |= following
-        return found

@@ -26,18 +26,29 @@ class Outcome(NamedTuple):
     error: bytes | None
 
 
+class Options(NamedTuple):
+    """What a job was given besides its args. `timeout` is milliseconds."""
+
+    type: str | None
+    channel: str
+    priority: int
+    max_attempts: int
+    timeout: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredJob:
-    """A job as the database has it at the end. `finished_at` is milliseconds since the epoch."""
+    """A job as the database has it at the end. Times are milliseconds since the epoch."""
 
     id: JobId
     graph: GraphId | None
-    type: str | None
+    options: Options
     state: State
     attempt: int
     handover: int
-    max_attempts: int
     dispatch: int
+    worker: str | None
+    queued_at: int
     finished_at: int | None
     args: dict[str, Any]
     result: Any
@@ -45,20 +56,44 @@ class StoredJob:
     error: dict[str, Any] | None
     edges: dict[JobId, Condition]
     """What it depends on."""
+    cause: JobId | None
+    """The dependency because of which it was skipped."""
+    retry_of: JobId | None
+    retried_as: JobId | None
+
+    @property
+    def type(self) -> str | None:
+        return self.options.type
+
+    @property
+    def overruns(self) -> bool:
+        """Whether its attempts are to run into its time limit."""
+        return "overrun" in self.args
+
+    @property
+    def time_limit(self) -> int:
+        """Milliseconds; of one that has a limit."""
+        return self.options.timeout or 0
 
 
 _OUTCOMES = """
     SELECT id, state, finished_at, attempt, result, error
     FROM job LEFT JOIN outcome ON job_key = key WHERE finished_at >= ?"""
-_OPEN = """
-    SELECT (SELECT count(*) FROM job WHERE finished_at IS NULL),
+_COUNT_OPEN = "SELECT count(*) FROM job WHERE finished_at IS NULL"
+_OPEN = f"""
+    SELECT ({_COUNT_OPEN}),
            (SELECT sum(handed_out) FROM queue),
            (SELECT count(*) FROM job)"""
 _JOBS = """
-    SELECT job.key, job.id, graph.id, queue.type, state, attempt, handover, max_attempts, dispatch,
-           finished_at, args.text, result, error
-    FROM job LEFT JOIN graph ON graph.key = graph_key LEFT JOIN queue ON queue.key = queue_key
-    LEFT JOIN args ON args.job_key = job.key LEFT JOIN outcome ON outcome.job_key = job.key"""
+    SELECT job.key, job.id, graph.id, cause.id, original.id, copy.id,
+           queue.type, coalesce(channel, ''), job.priority, job.max_attempts, job.timeout,
+           job.state, job.attempt, job.handover, job.dispatch, job.worker, job.queued_at,
+           job.finished_at, args.text, result, error
+    FROM job LEFT JOIN graph ON graph.key = job.graph_key LEFT JOIN queue ON queue.key = job.queue_key
+    LEFT JOIN args ON args.job_key = job.key LEFT JOIN outcome ON outcome.job_key = job.key
+    LEFT JOIN job AS cause ON cause.key = job.cause_key
+    LEFT JOIN job AS original ON original.key = job.retry_of_key
+    LEFT JOIN job AS copy ON copy.key = job.retried_as_key"""
 _EDGES = """
     SELECT child_key, parent.id, condition
     FROM edge JOIN job AS parent ON parent.key = parent_key ORDER BY child_key, position"""
@@ -141,6 +176,19 @@ def read(path: Path) -> Contents:
         return Contents({job.id: job for job in jobs}, _broken(connection))
 
 
+def open_jobs(path: Path) -> int:
+    """Return how many jobs have not ended."""
+    with closing(_open(path)) as connection:
+        return int(connection.execute(_COUNT_OPEN).fetchone()[0])
+
+
+def leader(path: Path) -> int | None:
+    """Return the process id of the scheduler that leads, or was the last to lead."""
+    with closing(_open(path)) as connection:
+        row = connection.execute("SELECT holder FROM leader").fetchone()
+        return None if row is None else int(row[0].rpartition(":")[2])
+
+
 def _broken(connection: sqlite3.Connection) -> list[str]:
     found = []
     for problem, query in VIOLATIONS.items():
@@ -152,23 +200,30 @@ def _broken(connection: sqlite3.Connection) -> list[str]:
 
 
 def _job(row: tuple[Any, ...], edges: dict[JobId, Condition]) -> StoredJob:
-    _, identity, graph, kind, state, attempt, handover, most, dispatch, ended, args, *rest = row
-    result, error = rest
+    identity, graph, cause, original, copy = (
+        None if each is None else _id(each) for each in row[1:6]
+    )
+    state, attempt, handover, dispatch, worker, queued_at, ended, args, result, error = row[11:]
+    assert identity is not None
     return StoredJob(
-        id=_id(identity),
-        graph=None if graph is None else GraphId(_id(graph)),
-        type=kind,
+        id=identity,
+        graph=None if graph is None else GraphId(graph),
+        options=Options(*row[6:11]),
         state=State(state),
         attempt=attempt,
         handover=handover,
-        max_attempts=most,
         dispatch=dispatch,
+        worker=worker,
+        queued_at=queued_at,
         finished_at=ended,
         args=json.loads(args) if args else {},
         result=json.loads(result) if result else None,
         raw_result=result,
         error=json.loads(error) if error else None,
         edges=edges,
+        cause=cause,
+        retry_of=original,
+        retried_as=copy,
     )
 
 

@@ -8,11 +8,14 @@ from unittest.mock import patch
 
 from broker_queue.job import State, Verdict
 from scheduler import work
+from scheduler.acting import Acting
 from scheduler.broker.inbox import Batch, Inbox
 from scheduler.loop import Loop
+from scheduler.operations import reports, retry
+from scheduler.operations.transaction import Transaction
 from scheduler.rules import lifecycle
-from scheduler.rules.lifecycle import JobFacts, Succeed
-from scheduler.store import dispatch, leader
+from scheduler.rules.lifecycle import JobFacts, Start, Succeed
+from scheduler.store import dispatch, leader, queries
 from scheduler.store.writer import Writer
 
 
@@ -76,6 +79,37 @@ def _overwrite_result() -> None:
     lifecycle.TRANSITIONS[State.FINISHED, Succeed] = (State.FINISHED,)
 
 
+def _deaf_to_cancels() -> None:
+    """Workers are not told of cancels, and claims of canceled jobs are granted."""
+    fold = reports._fold_one
+
+    def consenting(transaction: Transaction, report: reports.Incoming) -> Verdict:
+        verdict = fold(transaction, report)
+        is_claim = isinstance(report.event, Start) and verdict is Verdict.CANCELED
+        return Verdict.ACCEPTED if is_claim else verdict
+
+    async def tell_nobody(*_: Any) -> None:
+        return None
+
+    patch.object(reports, "_fold_one", consenting).start()
+    patch.object(Acting, "_revoke", tell_nobody).start()
+
+
+def _copy_again() -> None:
+    """A retry that is repeated makes other copies."""
+    patch.object(queries, "retried_as", lambda *_: {}).start()
+
+
+def _retry_alone() -> None:
+    """A retry leaves out what was skipped because of the job."""
+    patch.object(retry, "_with_skipped", lambda _, roots: list(roots)).start()
+
+
+def _no_epoch_check() -> None:
+    """A scheduler that was paused writes on though another has taken over."""
+    patch.object(leader, "check_epoch", lambda *_: None).start()
+
+
 def _release_early() -> None:
     """The first dependency that ends releases a job."""
     satisfy = lifecycle._satisfy
@@ -93,4 +127,8 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "ignore_attempt": _ignore_attempt,
     "overwrite_result": _overwrite_result,
     "release_early": _release_early,
+    "no_epoch_check": _no_epoch_check,
+    "deaf_to_cancels": _deaf_to_cancels,
+    "copy_again": _copy_again,
+    "retry_alone": _retry_alone,
 }

@@ -16,16 +16,35 @@ from uuid import UUID
 from broker_queue.failpoints import Point
 from broker_queue.graph import Edge, Graph, JobHandle
 from broker_queue.job import Condition, JobId
-from broker_queue.protocol.messages import Backoff
+from broker_queue.protocol.messages import DEFAULT_PRIORITY, Backoff
 
 
 class Victim(StrEnum):
     """What is killed."""
 
-    SCHEDULER = "scheduler"
+    SCHEDULER_1 = "scheduler 1"
+    SCHEDULER_2 = "scheduler 2"
     WORKER_1 = "worker 1"
     WORKER_2 = "worker 2"
     BROKER = "broker"
+    CLIENT = "client"
+
+    @property
+    def kind(self) -> str:
+        """What it is, without its number."""
+        return self.partition(" ")[0]
+
+
+SCHEDULERS = (Victim.SCHEDULER_1, Victim.SCHEDULER_2)
+"""One leads, the other stands by."""
+WORKERS = (Victim.WORKER_1, Victim.WORKER_2)
+
+CLAIMED = "claimed"
+"""The job type whose jobs are claimed before each start."""
+TYPES = ("step", "other", CLAIMED)
+CHANNELS = {Victim.WORKER_1: ("", "red"), Victim.WORKER_2: ("", "blue")}
+"""Channels that each worker takes."""
+QUEUES = [(kind, channel) for kind in TYPES for channel in ("", "red", "blue")]
 
 
 WORKER_POINTS = (
@@ -42,8 +61,31 @@ OFTEN = frozenset({Point.BEFORE_COMMIT, Point.AFTER_COMMIT})
 """Points to die at twice as often: all promises hang on them. The first transactions of a scheduler
 only prepare it, so it does not die in those."""
 
+LONG_PAUSE = 4.5
+"""Seconds: longer than a lease of the crash tests."""
+
 PATIENCE = 6.0
 """Seconds of a process that does not come to its point, then it is killed where it is."""
+
+
+PATIENCE_WITH_CLIENTS = 12.0
+"""The same of a client that does not come to its request: it waits for those before."""
+
+GENEROUS_LIMIT = 60.0
+"""Seconds: a time limit that no run reaches, whatever is killed or stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A stop by SIGSTOP in the middle of a life.
+
+    Attributes:
+        after: seconds after which it is stopped; a scheduler's count from when it leads.
+        seconds: for which it is stopped; None: until another scheduler leads.
+    """
+
+    after: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +95,75 @@ class Kill:
     Attributes:
         point: where; None: wherever it is.
         count: the how-manieth time that it comes there.
-        after: seconds after which it is killed wherever it is.
+        after: seconds after which it is killed wherever it is; a scheduler's count from when it
+            leads.
+        as_standby: of a scheduler: they count from its start.
+        pause: before that.
+        request: of a client: it dies when it has sent this, for the `count`-th time.
+        after_request: seconds after that.
     """
 
     point: Point | None
     count: int
     after: float
+    as_standby: bool = False
+    pause: Pause | None = None
+    request: str | None = None
+    after_request: float = 0.0
+
+    @property
+    def place(self) -> str:
+        """Where it dies if it comes there."""
+        return str(self.point or "") if self.request is None else f"after it sent a {self.request}"
 
 
 def kills(seed: int, victim: Victim) -> Iterator[Kill]:
     """Yield the ends of the lives of one process; most of them at a point, each in its turn."""
     chance = random.Random(f"{seed} kills of {victim}")
-    points = SCHEDULER_POINTS if victim is Victim.SCHEDULER else WORKER_POINTS
+    if victim is Victim.CLIENT:
+        yield from _kills_in_a_request(chance)
+    points = SCHEDULER_POINTS if victim in SCHEDULERS else WORKER_POINTS
     deck: list[Point] = []
     while True:
-        if chance.random() < 0.4:
-            yield Kill(None, 0, chance.uniform(0.5, 4.0))
-            continue
-        if not deck:
-            deck = [*points, *(point for point in points if point in OFTEN)]
-            chance.shuffle(deck)
-        point = deck.pop()
-        if point in ONCE:
-            count = 1
+        if chance.random() < (0.15 if victim in SCHEDULERS else 0.1):
+            yield Kill(None, 0, chance.uniform(0.5, 4.0), pause=_pause(chance, victim))
+        elif chance.random() < 0.4:
+            as_standby = victim in SCHEDULERS and chance.random() < 0.3
+            yield Kill(None, 0, chance.uniform(0.5, 4.0), as_standby)
         else:
-            count = chance.choice((4, 6, 9, 14, 21) if point in OFTEN else (1, 1, 2, 3, 5, 8, 13))
-        yield Kill(point, count, PATIENCE)
+            if not deck:
+                deck = [*points, *(point for point in points if point in OFTEN)]
+                chance.shuffle(deck)
+            point = deck.pop()
+            yield Kill(point, _count(chance, point), PATIENCE)
+
+
+def _kills_in_a_request(chance: random.Random) -> Iterator[Kill]:
+    while True:
+        yield Kill(
+            None,
+            chance.choice((1, 1, 1, 2)),
+            PATIENCE_WITH_CLIENTS,
+            request=chance.choice(("submit", "cancel", "retry")),
+            after_request=chance.choice((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)),
+        )
+
+
+def _count(chance: random.Random, point: Point) -> int:
+    if point in ONCE:
+        return 1
+    return chance.choice((4, 6, 9, 14, 21) if point in OFTEN else (1, 1, 2, 3, 5, 8, 13))
+
+
+def _pause(chance: random.Random, victim: Victim) -> Pause:
+    """Return one of a scheduler that is replaced meanwhile, or one that everybody sits out.
+
+    A worker's may be longer than its leases.
+    """
+    after = chance.uniform(0.3, 2.5)
+    if victim in SCHEDULERS:
+        return Pause(after, None if chance.random() < 0.75 else chance.uniform(0.2, 1.5))
+    return Pause(after, chance.choice((0.2, 0.5, 1.0, 2.0, LONG_PAUSE)))
 
 
 def broker_pauses(seed: int) -> Iterator[float]:
@@ -105,11 +190,27 @@ class PlannedCancel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRetry:
+    """A retry by hand that follows a submit, and the cancel if there is one.
+
+    Attributes:
+        job: which of the graph, once it has ended; None: all of it that has failed by then.
+        after: seconds after the submit or the cancel was confirmed.
+        again: ask once more, as a client would that had not heard the answer.
+    """
+
+    job: JobId | None
+    after: float
+    again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A graph, and what its client does besides submitting it."""
 
     graph: Graph
     cancel: PlannedCancel | None
+    retry: PlannedRetry | None
     again: bool
     """Submit it once more, as a client would that had not heard the answer."""
     wait_for: JobId | None
@@ -168,11 +269,25 @@ class _Shapes:
         grower = self.job(graph, [starter], grow=grow, join=join, **self._attempts())
         self.job(graph, [graph.add("step", self.args(), [grower], id=join)])
 
+    def limited(self, graph: Graph) -> None:
+        """Jobs that run into their time limit at first, or at last, and jobs that run because of it."""
+        for _ in range(self._chance.randint(1, 4)):
+            limit = round(self._chance.uniform(0.2, 0.6), 2)
+            attempts = self._attempts(always=True)
+            job = self.job(graph, overrun=True, timeout=limit, **attempts)
+            self.job(graph, [job.failed])
+            self.job(graph, [job.ended])
+
     def delayed(self, graph: Graph) -> None:
         """Jobs that wait for a time, alone and in a line."""
         for _ in range(self._chance.randint(1, 5)):
             job = self.job(graph, delay=round(self._chance.uniform(0.1, 1.5), 2))
             self.job(graph, [job], delay=round(self._chance.uniform(0.1, 0.5), 2))
+
+    def crowd(self, graph: Graph) -> None:
+        """Many jobs that need nothing: some are with a worker, others in the queue or in line."""
+        for _ in range(self._chance.randint(10, 60)):
+            self.job(graph)
 
     def single(self, graph: Graph) -> None:
         """One job."""
@@ -187,14 +302,23 @@ class _Shapes:
         succeed_at: int = 1,
         grow: list[Any] | None = None,
         join: JobId | None = None,
+        overrun: bool = False,
         **options: Any,
     ) -> JobHandle:
         """Add a job whose args say what it does."""
         args = self.args(succeed_at) | {"inputs": inputs or {}}
         if grow:
             args |= {"grow": grow, "join": join}
-        kind = self._chance.choice(("step", "step", "other"))
-        return graph.add(kind, args, dependencies, id=self._id(), **options)
+        if overrun:
+            args |= {"work": 0.0, "overrun": True}
+        elif self._chance.random() < 0.1:
+            options["timeout"] = GENEROUS_LIMIT
+        kind = self._chance.choice(("step", "step", *TYPES))
+        channel = self._chance.choice(("", "", "", "", "red", "blue"))
+        priority = self._chance.choice((DEFAULT_PRIORITY, DEFAULT_PRIORITY, 0, 9))
+        return graph.add(
+            kind, args, dependencies, id=self._id(), channel=channel, priority=priority, **options
+        )
 
     def args(self, succeed_at: int = 1) -> dict[str, Any]:
         """Return args: most jobs are short, a longer one is reported as started, some need leases."""
@@ -221,25 +345,33 @@ class _Shapes:
         return Edge(job.id, self._chance.choice(conditions))
 
 
-def works(seed: int, client: int) -> Iterator[Work]:
-    """Yield what one client does, without end."""
+def works(seed: int, client: int | str, *, is_eager: bool = False) -> Iterator[Work]:
+    """Yield what one client does, without end; one that is eager cancels and retries more, at once."""
     chance = random.Random(f"{seed} work of client {client}")
     shapes = _Shapes(chance)
     kinds: list[tuple[Callable[[Graph], None], int]] = [
         (shapes.chain, 3), (shapes.fan, 2), (shapes.mesh, 3), (shapes.attempts, 4),
-        (shapes.growing, 3), (shapes.delayed, 1), (shapes.single, 2),
+        (shapes.growing, 3), (shapes.limited, 2), (shapes.delayed, 1), (shapes.crowd, 1), (shapes.single, 2),
     ]  # fmt: skip
     while True:
         (build,) = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
         graph = Graph()
         build(graph)
-        cancel = None
-        if chance.random() < 0.2:
-            whole = build == shapes.growing or chance.random() < 0.3
+        cancel = retry = None
+        if chance.random() < (0.7 if is_eager or build == shapes.crowd else 0.2):
+            whole = build in (shapes.growing, shapes.crowd) or chance.random() < 0.3
             cancel = PlannedCancel(
                 job=None if whole else JobId(chance.choice(graph.jobs).id),
                 dependents=not whole and chance.random() < 0.4,
-                after=chance.choice((0.0, 0.05, 0.3, 1.0)),
+                after=0.0 if is_eager else chance.choice((0.0, 0.05, 0.3, 1.0)),
+            )
+        may_be_retried = build != shapes.growing  # a copy of a grower would grow anew
+        if may_be_retried and chance.random() < (0.8 if is_eager else 0.4):
+            retry = PlannedRetry(
+                job=None if chance.random() < 0.5 else JobId(chance.choice(graph.jobs).id),
+                after=0.0 if is_eager else chance.choice((0.0, 0.3, 1.0, 3.0)),
+                again=chance.random() < 0.3,
             )
         watched = JobId(chance.choice(graph.jobs).id) if chance.random() < 0.3 else None
-        yield Work(graph=graph, cancel=cancel, again=chance.random() < 0.1, wait_for=watched)
+        again = chance.random() < 0.1
+        yield Work(graph=graph, cancel=cancel, retry=retry, again=again, wait_for=watched)

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from broker_queue.failpoints import VARIABLE
@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 ANYWHERE = "wherever it was"
 STOP_TIMEOUT = 30.0 * TIMEOUT_FACTOR
+
+WAKE = 'read _; kill -CONT "$0"'
+"""For a shell: wakes a process as soon as its own stdin ends."""
 
 
 class EndedByItself(Exception):
@@ -44,6 +47,15 @@ class Process:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its present life, or of its last."""
+        return self._running().pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, kill: Kill | None = None) -> None:
         """Begin a life that ends as planned; without a plan it goes on."""
         environment = dict(self._environment)
@@ -65,7 +77,7 @@ class Process:
         try:
             async with asyncio.timeout(kill.after * TIMEOUT_FACTOR):
                 code = await process.wait()
-            where = str(kill.point or "")
+            where = kill.place
         except TimeoutError:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -74,6 +86,26 @@ class Process:
         if code != -signal.SIGKILL or not where:
             raise EndedByItself(self._ended(code))
         return where
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Stop it by SIGSTOP, and let it go on at the end.
+
+        That is left to another process: if this one is killed, nobody stays behind asleep.
+        """
+        process = self._running()
+        waker = await asyncio.create_subprocess_exec(
+            "sh", "-c", WAKE, str(process.pid),
+            stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            assert waker.stdin is not None
+            waker.stdin.close()
+            await waker.wait()
 
     async def stop(self) -> None:
         """Stop it in order.
@@ -95,10 +127,11 @@ class Process:
 
     async def kill(self) -> None:
         """End it, if it runs."""
-        if self._process is not None and self._process.returncode is None:
+        if self.is_alive:
+            process = self._running()
             with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+                process.kill()
+            await process.wait()
 
     def _running(self) -> asyncio.subprocess.Process:
         assert self._process is not None

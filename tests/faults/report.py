@@ -20,6 +20,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{'killed by SIGKILL':<40}{total:>8,}  (in {report.seconds:,.0f} s)"
     for (process, where), count in sorted(report.kills.items()):
         yield f"  {process:<10} {where:<27}{count:>8,}"
+    yield f"{'paused by SIGSTOP':<40}{report.pauses.total():>8,}"
+    for (process, what), count in sorted(report.pauses.items()):
+        yield f"  {process:<10} {what:<27}{count:>8,}"
+    yield f"{'takeovers':<40}{report.takeovers:>8,}"
     yield f"{'jobs':<40}{report.states.total():>8,}"
     for state, count in sorted(report.states.items()):
         yield f"  {state:<38}{count:>8,}"
@@ -27,6 +31,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"  {'of attempts that had run before':<38}{report.rerun:>8,}"
     yield f"{'confirmed submits':<40}{report.submits:>8,}"
     yield f"{'confirmed cancels':<40}{report.cancels:>8,}"
+    yield f"{'confirmed retries':<40}{report.retries:>8,}"
+    yield f"{'  copies':<40}{report.copies:>8,}"
     late = report.late_starts
     latest = max((each.milliseconds for each in late), default=0.0)
     yield f"{'started after its cancel was confirmed':<40}{len(late):>8,}" + (

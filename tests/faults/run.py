@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +12,20 @@ from pathlib import Path
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
 from broker_queue.protocol.names import Names
-from tests.faults import checks, database, journal, plan
-from tests.faults.checks import CHECKS, Evidence, LateStart
-from tests.faults.client import Client, Record
-from tests.faults.plan import Victim
-from tests.faults.processes import ANYWHERE, Broker, EndedByItself, Process
+from tests.faults import checks, database, journal, plan, record
+from tests.faults.cancels import LateStart, late_starts
+from tests.faults.client import Client
+from tests.faults.evidence import Evidence
+from tests.faults.plan import QUEUES, SCHEDULERS, WORKERS, Victim
+from tests.faults.processes import Broker, EndedByItself, Process
+from tests.faults.reaper import Reaper
+from tests.faults.record import Canceled, Record, Retried, Submitted
 from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import TIMEOUT_FACTOR, until
 
 NAMESPACE = "faults"
 CLIENTS = 3
-TYPES = ("step", "other")
 
 LOOK = 0.3
 """Seconds between looks at the database."""
@@ -38,7 +39,7 @@ PATIENCE = 20.0 * TIMEOUT_FACTOR
 
 SETTINGS = {
     "WINDOW": "40", "BATCH": "40", "HELLO_INTERVAL": "1", "LOG_LEVEL": "warning",
-    "LEASE_AFTER": "0.3", "LEASE_DURATION": "3", "LOST_AFTER": "30",
+    "LEASE_AFTER": "0.3", "LEASE_DURATION": "3", "LOST_AFTER": "30", "TAKEOVER_AFTER": "3",
 }  # fmt: skip
 """Small, so that the line, the window, leases and many transactions take part."""
 
@@ -71,6 +72,10 @@ class Report:
     options: Options
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Process, place → how often."""
+    pauses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Process, what became of it → how often."""
+    takeovers: int = 0
+    """How often another scheduler came to lead than the one before."""
     seconds: float = 0.0
     """From the first kill to the last."""
     states: Counter[str] = field(default_factory=Counter)
@@ -79,6 +84,9 @@ class Report:
     """Runs of attempts that had run before."""
     submits: int = 0
     cancels: int = 0
+    retries: int = 0
+    copies: int = 0
+    """Jobs that were made by them."""
     given_up: int = 0
     late_starts: list[LateStart] = field(default_factory=list)
     violations: dict[str, list[str]] = field(default_factory=dict)
@@ -105,39 +113,52 @@ class Run:
     def __init__(self, options: Options, node: PrivateNode) -> None:
         self._options = options
         self._url = node.url
-        self._broker = Broker(node)
         self._database = options.folder / "jobs.sqlite3"
         self._report = Report(options=options)
         self._record = Record()
-        self._problems: list[str] = []
         self._stopping = asyncio.Event()
-        self._killing = True
         settings = {"URL": node.url, "NAMESPACE": NAMESPACE, "DATABASE": str(self._database)}
         self._environment = {
             f"BROKER_QUEUE_{name}": value for name, value in {**settings, **SETTINGS}.items()
         }
-        self._workers = {
-            victim: self._process(victim, "worker_process", str(self._journal(victim)))
-            for victim in (Victim.WORKER_1, Victim.WORKER_2)
-        }
         mutation = [] if options.mutation is None else [options.mutation]
-        self._scheduler = self._process(Victim.SCHEDULER, "scheduler_process", *mutation)
+        self._epochs = options.folder / "epochs.journal"
+        self._processes = {
+            victim: self._process(victim, "scheduler_process", str(self._epochs), *mutation)
+            for victim in SCHEDULERS
+        } | {
+            victim: self._process(victim, "worker_process", victim, str(self._journal(victim)))
+            for victim in WORKERS
+        }
+        self._processes[Victim.CLIENT] = self._process(
+            Victim.CLIENT, "client_process",
+            str(options.seed), str(self._database), str(self._journal(Victim.CLIENT)),
+        )  # fmt: skip
+        self._reaper = Reaper(
+            options.seed,
+            self._processes,
+            Broker(node),
+            self._database,
+            options.folder / "kills.log",
+        )
 
     async def run(self) -> Report:
-        processes = {Victim.SCHEDULER: self._scheduler, **self._workers}
+        options = self._options
         try:
-            for process in processes.values():
-                await process.start()
+            for victim in (*SCHEDULERS, *WORKERS):
+                await self._processes[victim].start()
             await wait_until_it_answers(self._url, NAMESPACE)
             async with self._watching() as watching:
                 await self._until_workers_are_known()
                 clients = self._start_clients(watching)
-                await self._kill(processes)
+                await self._reaper.run(
+                    options.kills, options.seconds, broker_dies=options.broker_dies
+                )
                 self._stopping.set()
                 await self._settle(watching, clients)
-            await self._stop(processes)
+            await self._stop()
         finally:
-            for process in processes.values():
+            for process in self._processes.values():
                 await process.kill()
         self._check(watching)
         return self._report
@@ -172,7 +193,7 @@ class Run:
         async with JobQueue(self._url, namespace=NAMESPACE) as queue:
 
             async def all_do() -> bool:
-                return len(await queue.workers()) == len(self._workers)
+                return len(await queue.workers()) == len(WORKERS)
 
             await until(all_do)
         await asyncio.sleep(QUEUES_SETTLE)
@@ -193,66 +214,6 @@ class Run:
             for number in range(CLIENTS)
         ]
 
-    async def _kill(self, processes: dict[Victim, Process]) -> None:
-        """Kill until there were enough kills, or the time is up; then all run, unharmed."""
-        for process in processes.values():
-            await process.kill()  # they were started without a point to die at
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        reapers = [
-            asyncio.create_task(self._reap(victim, process), name=f"reaper of {victim}")
-            for victim, process in processes.items()
-        ]
-        if self._options.broker_dies:
-            reapers.append(asyncio.create_task(self._reap_broker(), name="reaper of the broker"))
-        try:
-            async with asyncio.timeout(self._options.seconds):
-                await self._until_killed_enough(reapers)
-        except TimeoutError:
-            pass
-        self._killing = False
-        await asyncio.gather(*reapers)
-        self._report.seconds = loop.time() - begun
-
-    async def _until_killed_enough(self, reapers: list[asyncio.Task[None]]) -> None:
-        while self._report.kills.total() < self._options.kills:
-            for reaper in reapers:
-                if reaper.done():
-                    reaper.result()
-            await asyncio.sleep(0.1)
-
-    async def _reap(self, victim: Victim, process: Process) -> None:
-        for kill in plan.kills(self._options.seed, victim):
-            await self._broker.is_up.wait()
-            if not self._killing:
-                break
-            await process.start(kill)
-            try:
-                where = await process.die(kill)
-            except EndedByItself as error:
-                self._problems.append(str(error))
-                if len(self._problems) > 10:
-                    self._killing = False
-            else:
-                self._note_kill(victim, where)
-        await process.start()
-
-    async def _reap_broker(self) -> None:
-        for seconds in plan.broker_pauses(self._options.seed):
-            waited = 0.0
-            while self._killing and waited < seconds:
-                await asyncio.sleep(LOOK)
-                waited += LOOK
-            if not self._killing:
-                return
-            await self._broker.crash()
-            self._note_kill(Victim.BROKER, ANYWHERE)
-
-    def _note_kill(self, victim: Victim, where: str) -> None:
-        self._report.kills[victim.partition(" ")[0], where] += 1
-        with (self._options.folder / "kills.log").open("a") as log:
-            log.write(f"{time.time_ns() // 1_000_000} {victim}: {where}\n")
-
     async def _settle(self, watching: database.Watching, clients: list[asyncio.Task[None]]) -> None:
         """Wait until all jobs have ended and all clients were answered, or nothing moves any more."""
         loop = asyncio.get_running_loop()
@@ -260,7 +221,7 @@ class Run:
         last: tuple[int, ...] = ()
         while loop.time() - moved_at < PATIENCE:
             done = [client.done() for client in clients]
-            state = (*watching.progress, len(self._record.told), *done)
+            state = (*watching.progress, len(self._record), *done)
             if state != last:
                 moved_at, last = loop.time(), state
             if all(done) and watching.progress.open == watching.progress.handed_out == 0:
@@ -276,19 +237,19 @@ class Run:
             if isinstance(end, Exception):
                 self._record.unanswered.append(f"{client.get_name()}: {end!r}")
 
-    async def _stop(self, processes: dict[Victim, Process]) -> None:
-        """Stop the workers, then the scheduler, each once its queues are empty; see what is left.
+    async def _stop(self) -> None:
+        """Stop the workers, then the schedulers, each once its queues are empty; see what is left.
 
         All jobs have ended by now, but second copies of their messages may still lie there.
         """
         names = Names(NAMESPACE)
-        jobs = [names.job_queue(kind) for kind in TYPES]
+        jobs = [names.job_queue(*queue) for queue in QUEUES]
         own = [names.requests, names.reports, names.dead]
         async with RawClient(self._url, NAMESPACE) as raw:
             await self._until_empty(raw, jobs)
-            await self._stop_processes(processes[Victim.WORKER_1], processes[Victim.WORKER_2])
+            await self._stop_processes(WORKERS)
             await self._until_empty(raw, own)
-            await self._stop_processes(processes[Victim.SCHEDULER])
+            await self._stop_processes(SCHEDULERS)
             for queue in (*jobs, *own, names.parked):
                 count = await raw.count(queue)
                 if count:
@@ -301,36 +262,38 @@ class Run:
         with suppress(TimeoutError):  # what lies there then is counted at the end
             await until(are_empty)
 
-    async def _stop_processes(self, *processes: Process) -> None:
-        for process in processes:
+    async def _stop_processes(self, victims: Iterable[Victim]) -> None:
+        for victim in victims:
             try:
-                await process.stop()
+                await self._processes[victim].stop()
             except EndedByItself as error:
-                self._problems.append(str(error))
+                self._reaper.problems.append(str(error))
 
     def _check(self, watching: database.Watching) -> None:
         report, contents = self._report, database.read(self._database)
-        lines = journal.read(path for path in map(self._journal, self._workers) if path.exists())
-        evidence = Evidence(contents.jobs, lines, self._record)
-        report.violated("a process ended by itself", self._problems)
+        lines = journal.read(path for path in map(self._journal, WORKERS) if path.exists())
+        epochs = journal.read_epochs(self._epochs)
+        for entry in record.read(self._journal(Victim.CLIENT)):
+            self._record.note(entry)
+        evidence = Evidence(contents.jobs, lines, self._record, epochs)
+        report.violated("a process ended by itself", self._reaper.problems)
+        report.violated("no standby took over", self._reaper.leaderless)
         report.violated("never answered", self._record.unanswered)
         report.violated("an end that changed", watching.changed)
         report.violated("the database contradicts itself", contents.broken)
-        for what, check in CHECKS.items():
-            report.violated(what, list(_guarded(check(evidence))))
-        report.late_starts = checks.late_starts(evidence)
+        for what, cases in checks.violations(evidence).items():
+            report.violated(what, cases)
+        report.late_starts = late_starts(evidence)
+        reaper = self._reaper
+        report.kills, report.pauses = reaper.kills, reaper.pauses
+        report.seconds = reaper.seconds
+        report.takeovers = len(set(evidence.epochs)) - 1
         report.states.update(str(state) for state in contents.counts.elements())
-        report.submits = len(self._record.submitted)
-        report.cancels = len(self._record.canceled)
+        report.submits = len(self._record.of(Submitted))
+        report.cancels = len(self._record.of(Canceled))
+        report.retries = len(self._record.of(Retried))
+        report.copies = sum(job.retry_of is not None for job in contents.jobs.values())
         report.given_up = sum(map(checks.is_given_up, contents.jobs.values()))
         starts = Counter((line.job, line.attempt) for line in lines if line.event == "start")
         report.runs = starts.total()
         report.rerun = report.runs - len(starts)
-
-
-def _guarded(cases: Iterator[str]) -> Iterator[str]:
-    """Yield cases; a check that stumbles over what is missing has found something, too."""
-    try:
-        yield from cases
-    except KeyError as error:
-        yield f"job {error} is not stored"

@@ -1,4 +1,4 @@
-"""A worker for the crash tests: ``python -m tests.faults.worker_process JOURNAL``."""
+"""A worker for the crash tests: ``python -m tests.faults.worker_process VICTIM JOURNAL``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.faults import lifeline
 from tests.faults.journal import Journal
+from tests.faults.plan import CHANNELS, CLAIMED, TYPES, Victim
 
 CONCURRENCY = 4
+
+OVERRUN = 15.0
+"""Seconds of a run that is to be stopped by its time limit."""
 
 
 class KnownJob(Job):
@@ -28,18 +32,23 @@ class KnownJob(Job):
         self.token = message.token
 
 
-def make_worker(journal: Journal) -> Worker:
+def make_worker(victim: Victim, journal: Journal) -> Worker:
     """Return a worker whose jobs write down what they do."""
-    worker = Worker(concurrency=CONCURRENCY)
+    name = f"{victim} {uuid4().hex[:6]}"
+    worker = Worker(concurrency=CONCURRENCY, channels=CHANNELS[victim], name=name)
 
     async def run(args: dict[str, Any], job: Job) -> dict[str, Any]:
         assert isinstance(job, KnownJob)
         named: dict[str, Any] = {
             "run": uuid4().hex, "job": job.id, "attempt": job.attempt, "token": job.token,
+            "worker": name, "channel": job.channel,
         }  # fmt: skip
         journal.write("start", **named, inputs=args.get("inputs", {}))
         try:
             await asyncio.sleep(args["work"])
+            if job.attempt < args["succeed_at"] and "overrun" in args:
+                await asyncio.sleep(OVERRUN)
+                journal.write("overran", **named)
         except asyncio.CancelledError:
             journal.write("stopped", **named)
             raise
@@ -53,12 +62,12 @@ def make_worker(journal: Journal) -> Worker:
         journal.write("finished", **named, result=result, grown=grown)
         return result
 
-    worker.register("step", run)
-    worker.register("other", run)
+    for kind in TYPES:
+        worker.register(kind, run, claim=kind == CLAIMED)
     return worker
 
 
 if __name__ == "__main__":
     lifeline.hold()
     patch.object(execution, "Job", KnownJob).start()
-    make_worker(Journal(Path(sys.argv[1]))).run_forever()
+    make_worker(Victim(sys.argv[1]), Journal(Path(sys.argv[2]))).run_forever()

@@ -61,7 +61,7 @@ def test_a_location_that_cannot_work_is_refused(location: str) -> None:
 
 async def test_a_reader_sees_commits_and_cannot_write(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "new.sqlite3"))
-    writer, reader = Writer(database), Reader(database, 1)
+    writer, reader = Writer(database), Reader(database, 1, on_damage=lambda _: None)
     await writer.prepare()
 
     def add(connection: Connection) -> None:

@@ -10,16 +10,18 @@ from msgspec import Raw
 from sqlalchemy import Connection, select
 
 from broker_queue.graph import new_job_id
-from broker_queue.job import State
+from broker_queue.job import State, Verdict
 from broker_queue.protocol.messages import Backoff, Cancel, NewGraph, NewJob, Submit
 from scheduler import work
 from scheduler.operations import cancel, handout, reports, submit
 from scheduler.operations.reports import Growth, Incoming
-from scheduler.operations.transaction import Transaction
-from scheduler.rules.lifecycle import Fail, HandBack, Start, Succeed
+from scheduler.operations.take_back import take_back
+from scheduler.operations.transaction import ReplyAddress, Transaction
+from scheduler.rules.lifecycle import Fail, HandBack, Lease, Start, Succeed
 from scheduler.rules.submission import Limits, id_bytes
+from scheduler.store import dispatch
 from scheduler.store.dispatch import Room
-from scheduler.store.tables import job
+from scheduler.store.tables import job, queue
 from scheduler.tokens import Token
 from tests.support.databases import quick_engine
 from tests.support.sanity import sanity_check
@@ -140,3 +142,43 @@ def test_a_cancel_that_comes_again_tells_workers_again_of_what_one_may_hold(
         told.append({(item.key, item.handover) for item in transaction.effects.revoked})
     held = {(keys[id_bytes(each.id, "id")], 1) for each in (queued, running)}
     assert told == [held, held]
+
+
+def test_what_was_handed_out_is_taken_back_as_no_attempt_and_reports_on_it_are_stale(
+    connection: Connection,
+) -> None:
+    names = ("in line", "publishing", "published", "running", "leased", "canceled", "finished")
+    by_name = {name: NewJob(id=new_job_id(), type="t", timeout=60) for name in names}
+    tokens = dict(zip(names, enqueued(connection, *by_name.values()), strict=True))
+    transaction = begin(connection)
+    in_line = tokens["in line"]
+    out = [token for name, token in tokens.items() if name not in ("in line", "publishing")]
+    dispatch.mark_published(connection, [(token.key, 1) for token in out])
+    events = {
+        "in line": HandBack(1),
+        "running": Start(1, "worker"),
+        "leased": Lease(1, 1_000, "worker"),
+        "finished": Succeed(1),
+    }
+    reports.fold(
+        transaction,
+        [Incoming(tokens[name], event, result=b"1") for name, event in events.items()],
+    )
+    cancel.cancel(transaction, Cancel(jobs=[by_name["canceled"].id]))
+    transaction.flush()
+    assert take_back(begin(connection)) == 4
+    sanity_check(connection)
+    columns = (job.c.state, job.c.attempt, job.c.handover, job.c.dispatch, job.c.leased_until)
+    rows = {row.key: row[1:] for row in connection.execute(select(job.c.key, *columns))}
+    for name in ("publishing", "published", "running", "leased"):
+        assert rows[tokens[name].key] == (State.QUEUED, 1, 2, 0, None), name
+    assert rows[in_line.key] == (State.QUEUED, 1, 2, 0, None)
+    assert rows[tokens["canceled"].key][:4] == (State.CANCELED, 1, 1, 0)
+    assert rows[tokens["finished"].key][:4] == (State.FINISHED, 1, 1, 0)
+    assert connection.execute(select(queue.c.handed_out)).scalars().all() == [0]
+    assert take_back(begin(connection)) == 0
+    late = begin(connection)
+    reports.fold(
+        late, [Incoming(tokens["running"], Succeed(1), b"1", reply=ReplyAddress("r", "1"))]
+    )
+    assert [answer.type for answer in late.effects.answers] == [Verdict.STALE]

@@ -24,9 +24,9 @@ async def delete_namespace(url: str, namespace: str, database: Path) -> None:
     try:
         channel = await (await connection.session()).open_channel()
         for queue in queues:
-            await channel.declaring.queue_delete(queue)
+            await channel.underlying.queue_delete(queue)
         for exchange in exchanges:
-            await channel.declaring.exchange_delete(exchange)
+            await channel.underlying.exchange_delete(exchange)
     finally:
         await connection.close()
 

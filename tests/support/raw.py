@@ -110,13 +110,13 @@ class RawClient:
 
     async def count(self, queue: str) -> int:
         """Return how many messages are ready in a queue."""
-        found = await self.channel.declaring.declare_queue(queue, passive=True)
-        return found.declaration_result.message_count or 0
+        found = await self.channel.underlying.queue_declare(queue, passive=True)
+        return found.message_count or 0
 
     async def consumers(self, queue: str) -> int:
         """Return how many consumers a queue has."""
-        found = await self.channel.declaring.declare_queue(queue, passive=True)
-        return found.declaration_result.consumer_count or 0
+        found = await self.channel.underlying.queue_declare(queue, passive=True)
+        return found.consumer_count or 0
 
     @property
     def channel(self) -> Channel:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -93,9 +94,19 @@ class SchedulerProcess:
         self._log: list[str] = []
         self._reading: asyncio.Task[None] | None = None
 
-    async def start(self, *, wait: bool = True) -> None:
-        """Start it and, with `wait`, wait until it answers."""
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def said(self, text: str) -> list[str]:
+        """Return the lines of its log that have `text`."""
+        return [line for line in self._log if text in line]
+
+    async def start(self, *, wait: bool = True, command: Sequence[str] = ()) -> None:
+        """Start it, by `command`, and with `wait`, wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(
+            *command,
             sys.executable,
             "-m",
             "scheduler",
@@ -110,10 +121,10 @@ class SchedulerProcess:
     async def says(self, text: str) -> None:
         """Return once its log has `text`."""
 
-        async def said() -> bool:
-            return any(text in line for line in self._log)
+        async def is_said() -> bool:
+            return bool(self.said(text))
 
-        await until(said)
+        await until(is_said)
 
     async def pause(self) -> None:
         """Stop it by SIGSTOP, outside of any transaction, until `go_on`."""
@@ -122,7 +133,7 @@ class SchedulerProcess:
         async def is_outside() -> bool:
             assert self.process is not None
             self.process.send_signal(signal.SIGSTOP)
-            if not _is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
+            if not is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
                 return True
             self.go_on()
             return False
@@ -143,9 +154,14 @@ class SchedulerProcess:
     async def terminate(self) -> tuple[int, str]:
         """Stop it by SIGTERM; return its exit code and log."""
         assert self.process is not None
-        assert self._reading is not None
         if self.process.returncode is None:
             self.process.terminate()
+        return await self.ended()
+
+    async def ended(self) -> tuple[int, str]:
+        """Return its exit code and log once it has ended by itself."""
+        assert self.process is not None
+        assert self._reading is not None
         code = await self.process.wait()
         await self._reading
         return code, "".join(self._log)
@@ -156,7 +172,7 @@ class SchedulerProcess:
             self._log.append(line.decode())
 
 
-def _is_locked(database: str) -> bool:
+def is_locked(database: str) -> bool:
     """Whether somebody is writing to the database."""
     with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
         try:

@@ -37,9 +37,9 @@ class Control:
         self.tokens: list[str | None] = []
 
     async def listen(self, raw: RawClient, job_type: str) -> Self:
-        queue = await raw.channel.declaring.declare_queue(exclusive=True)
-        await queue.bind(raw.names.control, job_type)
-        await raw.channel.consume(queue.name, self._take, prefetch=0, no_ack=True)
+        queue = (await raw.channel.underlying.queue_declare(exclusive=True)).queue or ""
+        await raw.channel.underlying.queue_bind(queue, raw.names.control, job_type)
+        await raw.channel.consume(queue, self._take, prefetch=0, no_ack=True)
         return self
 
     async def hears(self, token: str | None, times: int = 1) -> None:

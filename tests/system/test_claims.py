@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from broker_queue.requests import Requests
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.support.raw import RawClient
+from tests.support.schedulers import SchedulerProcess
 from tests.support.waiting import PATIENCE
 from tests.support.workers import running
 
@@ -73,6 +75,36 @@ async def test_a_redelivered_job_that_nobody_ended_runs(
     assert started == [job]
 
 
+async def test_the_second_copy_of_a_canceled_job_is_not_started(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    dying = SchedulerProcess(
+        url=broker_url, namespace=namespace, database=database, failpoint="after_confirm:1"
+    )
+    scheduler = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await dying.start()
+    async with (
+        JobQueue(broker_url, namespace=namespace) as queue,
+        RawClient(broker_url, namespace) as raw,
+    ):
+        job = await queue.enqueue("a")
+        await dying.ended()  # the broker has the job, and that is not noted
+        await scheduler.start()
+        first = await raw.take("a")
+        assert first.message_id == job
+        assert await raw.count(raw.names.job_queue("a")) == 1  # which nobody was given yet
+        await queue.cancel_job(job)
+        await raw.report("released", first.correlation_id, {"reason": "canceled"})
+        await first.acknowledge()
+        worker, started = noting()
+        async with running(worker, broker_url, namespace):
+            other = await queue.enqueue("a")
+            assert await queue.result(other, timeout=PATIENCE) == 1
+        assert started == [other]
+        assert await raw.count(raw.names.job_queue("a")) == 0
+    await scheduler.terminate()
+
+
 async def test_a_job_that_is_claimed_is_not_started_after_its_cancel_whatever_the_worker_heard(
     queue: JobQueue, broker_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,10 +161,10 @@ async def test_who_says_that_a_canceled_job_runs_is_told_once_more(
     delivery = await raw.take("a")
     await queue.cancel_job(job)
     told: asyncio.Queue[bytes] = asyncio.Queue()
-    control = await raw.channel.declaring.declare_queue(exclusive=True)
-    await control.bind(raw.names.control, "a")
+    control = (await raw.channel.underlying.queue_declare(exclusive=True)).queue or ""
+    await raw.channel.underlying.queue_bind(control, raw.names.control, "a")
     await raw.channel.consume(
-        control.name, lambda message: told.put_nowait(message.body), prefetch=0, no_ack=True
+        control, lambda message: told.put_nowait(message.body), prefetch=0, no_ack=True
     )
     await raw.tell(kind, delivery.correlation_id, {})
     async with asyncio.timeout(PATIENCE):

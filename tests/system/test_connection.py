@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -99,3 +100,19 @@ def test_a_program_that_gives_up_connecting_sees_nothing_of_the_library_below(
         timeout=PATIENCE,
     )
     assert done.stderr == ""
+
+
+async def test_channels_that_were_closed_leave_nothing_behind(broker_url: str) -> None:
+    """A scheduler opens some channels a minute, on a connection that lives for months."""
+
+    def futures() -> int:
+        gc.collect()
+        return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
+
+    async with connected(broker_url) as connection:
+        session = await connection.session()
+        await (await session.open_channel()).close()
+        before = futures()
+        for _ in range(100):
+            await (await session.open_channel(essential=False)).close()
+        assert futures() < before + 50

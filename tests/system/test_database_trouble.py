@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from broker_queue.client import JobQueue
 from broker_queue.requests import REQUESTS_KEY
 from scheduler import loop, work
 from scheduler.store import database as databases
+from tests.support.databases import damage_all, damage_table
+from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler, SchedulerProcess
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
@@ -42,12 +45,13 @@ async def cancel(raw: RawClient, job: str) -> None:
     await raw.publish(raw.names.requests, REQUESTS_KEY, body, type="cancel")
 
 
-def damage(database: Path) -> None:
-    """Overwrite all pages but the first."""
-    size = database.stat().st_size
-    with database.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (size - 4096))
+def told(caplog: pytest.LogCaptureFixture, text: str) -> Callable[[], Awaitable[bool]]:
+    """Return the condition that the log has `text`."""
+
+    async def is_told() -> bool:
+        return text in caplog.text
+
+    return is_told
 
 
 def forget(database: Path) -> None:
@@ -94,19 +98,12 @@ async def test_work_goes_on_by_itself_once_the_database_can_be_written_again(
 
     await until(tried_often)
     assert (await queue.job_status(before)).result is None  # read meanwhile
-    told = [record for record in caplog.records if IN_TROUBLE in record.getMessage()]
-    errors = [record for record in told if record.levelname == "ERROR"]
-    assert len(errors) == 1
-    assert text in errors[0].getMessage()
-    assert str(database) in errors[0].getMessage()
+    [error] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{IN_TROUBLE}: the database {database} {text}" in error
     setting = good
     [status] = await queue.wait([before], timeout=PATIENCE)
     assert len(status.result or "") == 500_000
-
-    async def is_told() -> bool:
-        return "the database works again" in caplog.text
-
-    await until(is_told)
+    await until(told(caplog, "the database works again"))
 
 
 async def test_reads_are_answered_and_writes_wait_while_another_process_holds_the_lock(
@@ -114,17 +111,24 @@ async def test_reads_are_answered_and_writes_wait_while_another_process_holds_th
     queue: JobQueue,
     database: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(loop, "DATABASE_PAUSE", 0.05)
+    caplog.set_level("INFO")
     asking(lambda: "busy_timeout = 10", monkeypatch)
     known = await queue.enqueue("a")
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         await cancel(raw, known)
         assert (await queue.job_status(known)).canceled is False
+        await until(told(caplog, IN_TROUBLE))
         other.execute("ROLLBACK")
     [status] = await queue.wait([known], timeout=PATIENCE)
     assert status.canceled
+    await until(told(caplog, "the database works again"))
+    [error] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{database} is locked by another process (SQLITE_BUSY" in error
+    assert "work goes on by itself" in error
 
 
 async def test_a_damaged_database_ends_the_scheduler_with_one_line(
@@ -135,7 +139,7 @@ async def test_a_damaged_database_ends_the_scheduler_with_one_line(
         JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
     ):
         await queue.enqueue("a")
-    damage(database)
+    damage_all(database)
     process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
     await process.start(wait=False)
     assert process.process is not None
@@ -147,10 +151,36 @@ async def test_a_damaged_database_ends_the_scheduler_with_one_line(
     forget(database)
 
 
+async def test_damage_that_a_reader_alone_meets_ends_the_scheduler_with_one_line(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    async with (
+        RunningScheduler(url=broker_url, namespace=namespace, database=database),
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        RawClient(broker_url, namespace) as raw,
+    ):
+        job = await queue.enqueue("a")
+        assert await finish(raw, "a") == job
+    damage_table(database, "outcome")
+    process = SchedulerProcess(url=broker_url, namespace=namespace, database=database)
+    await process.start()
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
+        await queue.enqueue("a")  # the writer does not care
+        asking = asyncio.create_task(queue.result(job))
+        code, log = await process.ended()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert code == 2
+    [error] = [line for line in log.splitlines() if '"error"' in line]
+    assert f"{database} is damaged (SQLITE_CORRUPT" in error
+    assert "restore a backup" in error
+    assert "Traceback" not in log
+
+
 async def test_damage_while_it_runs_parks_nothing_and_ends_it(
     raw: RawClient, queue: JobQueue, scheduler: RunningScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = databases.DatabaseDown("the database is damaged", is_damaged=True)
+    damaged = databases.DatabaseDown("the database is damaged", databases.Trouble.DAMAGED)
 
     def fail(*_: Any) -> None:
         raise damaged

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from broker_queue import leasing, worker
-from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import JobId, State
 from broker_queue.local_broker.node import PrivateNode
@@ -268,6 +268,29 @@ async def test_a_worker_that_is_busy_by_lease_holds_no_other_job_back(
         third = await queue.enqueue("long")
         assert (await queue.wait(third, timeout=PATIENCE)).result == "done"
     assert busy.runs == [first, third]
+
+
+async def test_a_job_that_ends_in_the_moment_of_its_lease_costs_no_connection(
+    queue: JobQueue,
+    broker_url: str,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held()
+    stop_consuming = Channel.stop_consuming
+
+    async def ends_its_job(channel: Channel, consumer_tag: str) -> None:
+        held.may_end.set()
+        await stop_consuming(channel, consumer_tag)
+
+    monkeypatch.setattr(Channel, "stop_consuming", ends_its_job)
+    async with running(held.worker, broker_url, namespace):
+        for _ in range(5):
+            held.may_end.clear()
+            job = await queue.enqueue("long")
+            assert (await queue.wait(job, timeout=PATIENCE)).result == "done"
+    assert "no connection" not in caplog.text
 
 
 async def test_a_worker_of_two_types_hands_back_what_it_has_no_slot_for(

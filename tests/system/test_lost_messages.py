@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from broker_queue.client import JobQueue
 from broker_queue.graph import Graph

@@ -94,7 +94,7 @@ async def test_jobs_go_out_also_where_workers_cannot_be_told_of_a_cancel(
     token = (await raw.take("a")).correlation_id
     assert (await raw.report("started", token, {})).type == "accepted"
     after = await queue.enqueue("b", dependencies=[Edge(running, Condition.ANY)])
-    await raw.channel.declaring.exchange_delete(raw.names.control)
+    await raw.channel.underlying.exchange_delete(raw.names.control)
     await queue.cancel_job(running)  # its first answer may be lost with the scheduler's connection
     assert (await raw.take("b")).message_id == after
     assert (await queue.job_status(running)).state is State.CANCELED
@@ -107,7 +107,7 @@ async def test_a_queue_that_takes_no_more_is_tried_again_now_and_then(
     arguments: dict[str, Any] = {
         "x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish",
     }  # fmt: skip
-    await raw.channel.declaring.declare_queue(name, durable=True, arguments=arguments)
+    await raw.channel.underlying.queue_declare(name, durable=True, arguments=arguments)
     tries = 0
     publish = Outbox.publish_job
 
@@ -129,7 +129,7 @@ async def test_a_queue_that_the_broker_refuses_holds_up_no_other(
     raw: RawClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "REFUSED_PAUSE", 3_600_000)
-    await raw.channel.declaring.declare_queue(raw.names.job_queue("locked"), exclusive=True)
+    await raw.channel.underlying.queue_declare(raw.names.job_queue("locked"), exclusive=True)
     graph = Graph()
     for _ in range(1_500):
         graph.add("locked")
@@ -142,7 +142,7 @@ async def test_jobs_reach_a_queue_that_somebody_else_declared(
     raw: RawClient, queue: JobQueue
 ) -> None:
     """As the tutorials of RabbitMQ do it."""
-    await raw.channel.declaring.declare_queue(raw.names.job_queue("foreign"), durable=False)
+    await raw.channel.underlying.queue_declare(raw.names.job_queue("foreign"), durable=False)
     job = await queue.enqueue("foreign")
     assert await finish(raw, "foreign") == job
 
@@ -153,7 +153,7 @@ async def test_a_queue_that_was_deleted_is_there_again_for_who_says_hello(
     await queue.enqueue("a")
     await finish(raw, "a")
     name = raw.names.job_queue("a")
-    await raw.channel.declaring.queue_delete(name)
+    await raw.channel.underlying.queue_delete(name)
     assert (await raw.request("hello", {"worker": "w", "types": ["a"]})).type == "ok"
     assert await raw.count(name) == 0
 

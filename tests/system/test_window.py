@@ -95,7 +95,7 @@ async def test_the_broker_delivers_by_priority_within_a_window(
         if queue_type == "classic":  # quorum queues have no order by priority before RabbitMQ 4
             assert [item.priority for item in properties] == [9, 5, 0]
         common = {"x-queue-type": queue_type, "x-dead-letter-exchange": raw.names.dead}
-        await raw.channel.declaring.declare_queue(
+        await raw.channel.underlying.queue_declare(
             name, durable=True, arguments=common | arguments
         )  # refused if it was declared otherwise
 

@@ -18,10 +18,13 @@ from tests.faults.run import Options, run
 
 def main(arguments: list[str]) -> int:
     """Run and return the exit code: 1 if anything was violated."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     logging.getLogger("broker_queue").setLevel(logging.ERROR)  # lost connections are the point
     folder = given.folder or Path(tempfile.mkdtemp(prefix="broker-queue-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty: an earlier run's jobs would be taken for this one's")
     seconds = None if given.minutes is None else given.minutes * 60
     kills = given.kills or (1_000 if seconds is None else sys.maxsize)
     options = Options(

@@ -209,7 +209,7 @@ class Loop:
         Raises:
             DatabaseDown: it is damaged.
         """
-        trouble = ""
+        trouble: Trouble | None = None
         while True:
             try:
                 if trouble:
@@ -218,9 +218,9 @@ class Loop:
             except DatabaseDown as error:
                 if error.trouble is Trouble.DAMAGED:
                     raise
-                level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                level = logging.DEBUG if error.trouble is trouble else logging.ERROR
                 log.log(level, "nothing is acknowledged until the database works: %s", error)
-                trouble = str(error)
+                trouble = error.trouble
             else:
                 if trouble:
                     self._hearing.begin()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -50,6 +51,9 @@ CLOSE_TIMEOUT = 5.0
 HEARTBEAT = 15
 """Seconds; RabbitMQ advises 5 to 20 (https://www.rabbitmq.com/docs/heartbeats)."""
 
+
+SHORT = 5.0
+"""Seconds of a session that did not outlive its predecessor's problem: the log has said that once."""
 
 LOOK = 1.0
 """Seconds between looks whether the broker takes messages."""
@@ -228,14 +232,22 @@ class Connection:
     async def _run(self) -> None:
         pause = 0.2
         told: str | None = None
+        is_flapping = False
         while True:
             session: Session | None = None
             try:
                 session = await self._open()
-                pause, told = 0.2, None
-                log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
+                pause, begun = 0.2, time.monotonic()
+                log.log(
+                    logging.DEBUG if is_flapping else logging.INFO,
+                    "connected to %s at %s (%s)",
+                    session.server, self.address, self._name,
+                )  # fmt: skip
                 await self._set(session)
                 self._problem = await self._watch(session)
+                is_flapping = self._problem == told and time.monotonic() < begun + SHORT
+                if not is_flapping:
+                    told = None
             except asyncio.CancelledError as error:
                 raise_if_not_own(error)
                 self._problem = "lost while it was being made"

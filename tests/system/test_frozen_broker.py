@@ -249,7 +249,7 @@ async def test_a_job_that_tells_of_its_progress_fills_no_memory_while_nobody_lis
         frozen.set()
         async with asyncio.timeout(PATIENCE):
             await told.wait()
-        assert len(worker._reporting._waiting) <= 1
+        assert len(worker._deliveries._reporting._waiting) <= 1
         proxy.thaw()
 
         async def last_word_came() -> bool:

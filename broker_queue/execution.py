@@ -89,6 +89,7 @@ class Execution:
         self._progress: bytes | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
+        self._telling: asyncio.Future[None] | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
 
@@ -194,13 +195,18 @@ class Execution:
             self._attempt.cancel()
 
     async def _keep_lease(self) -> None:
-        verdict = await keep_lease(
-            self._reporting.requests,
-            self.token,
-            self._worker,
-            after=self._lease_after,
-            granted=self._hold_by_lease,
-        )
+        try:
+            verdict = await keep_lease(
+                self._reporting.requests,
+                self.token,
+                self._worker,
+                after=self._lease_after,
+                granted=self._hold_by_lease,
+            )
+        except Exception:  # of one job: the others that run here go on
+            log.exception("the lease of job %s cannot be kept; it is handed back", self._message.id)
+            self.stop("its lease could not be kept")
+            return
         self.stop("canceled" if verdict is Verdict.CANCELED else "it is another worker's by now")
 
     async def _hold_by_lease(self) -> None:
@@ -237,11 +243,14 @@ class Execution:
         self._reporting.send(self.token, "started", body)
 
     def _note_progress(self, body: bytes) -> None:
-        """Send the last word of each `PROGRESS_PAUSE`."""
+        """Send the last word of each `PROGRESS_PAUSE`.
+
+        Only once the broker has taken the one before: while it takes none, they would fill memory.
+        """
         if self._attempt is None or self._attempt.done():
             return
         self._progress = body
-        if self._progress_timer is None:
+        if self._progress_timer is None and self._telling is None:
             wait = max(0.0, self._progress_at + PROGRESS_PAUSE - time.monotonic())
             loop = asyncio.get_running_loop()
             self._progress_timer = loop.call_later(wait, self._send_progress)
@@ -251,8 +260,14 @@ class Execution:
         if self._progress is not None:
             self._report_started()  # who tells of progress has started
             self._progress_at = time.monotonic()
-            self._reporting.send(self.token, "progress", self._progress)
+            self._telling = self._reporting.send(self.token, "progress", self._progress).confirmed
+            self._telling.add_done_callback(self._progress_told)
             self._progress = None
+
+    def _progress_told(self, _told: asyncio.Future[None]) -> None:
+        self._telling = None
+        if self._progress is not None:
+            self._note_progress(self._progress)
 
     def _log(self, outcome: Outcome) -> None:
         if self._job is not None and outcome.kind == "failed":

@@ -9,11 +9,15 @@ consuming until a slot is free; who crashes meanwhile takes little with him.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.ending import ended
+from broker_queue.background import Background
 from broker_queue.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 5.0
 """Seconds that a delivered job waits for a slot before it is handed back."""
@@ -25,12 +29,16 @@ class Intake:
     Args:
         slots: jobs that run at once.
         on_delivery: as for `Channel.consume`.
+        background: of the worker.
     """
 
-    def __init__(self, slots: int, on_delivery: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, slots: int, on_delivery: Callable[[Delivery], None], background: Background
+    ) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._all = self._free = slots
         self._on_delivery = on_delivery
+        self._background = background
         self._channel: Channel | None = None
         self._queues: Sequence[str] = ()
         self._consumers: list[str] = []
@@ -38,6 +46,8 @@ class Intake:
         self._turn = asyncio.Lock()
         self._widening: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._is_quiet = False
+        """Nothing was delivered since `check` looked."""
 
     async def open(self, channel: Channel, queues: Sequence[str]) -> None:
         """Consume on the channel of a new session; what runs already is delivered once more.
@@ -60,7 +70,7 @@ class Intake:
         self._free += 1
         self._slots.release()
         if self._prefetch < self._free and (self._widening is None or self._widening.done()):
-            self._widening = asyncio.create_task(self._widen())
+            self._widening = self._background.start(self._widen(), "consuming more")
 
     async def narrow(self) -> None:
         """Take no more than there are slots free: nothing, until one is given back.
@@ -69,6 +79,25 @@ class Intake:
         """
         if self._prefetch > self._free:
             await self._consume(self._free)
+
+    async def check(self) -> None:
+        """Consume anew where jobs wait, slots are free, and nothing has come since the last look.
+
+        RabbitMQ 3.10 was seen to delete a queue and not to tell who consumed it; such a consumer
+        would wait for ever.
+        """
+        channel, was_quiet = self._channel, self._is_quiet
+        self._is_quiet = True
+        if channel is None or not (was_quiet and self._consumers):
+            return
+        try:
+            for queue in self._queues:
+                if await channel.ready_messages(queue) and self._is_quiet and self._free:
+                    log.warning("jobs wait in %s and none is delivered: consuming anew", queue)
+                    await self._consume(self._free)
+                    return
+        except Unavailable as error:
+            channel.session.fail(f"the worker could not look at its queues: {error}")
 
     async def stop(self) -> None:
         """Consume no more; what is held stays so."""
@@ -93,11 +122,15 @@ class Intake:
     async def _consume_in_turn(self, prefetch: int) -> None:
         async with self._turn:
             channel = self._channel
-            if channel is None:
+            if channel is None or (self._is_stopped and prefetch):
                 return
             while self._consumers:
                 await channel.stop_consuming(self._consumers.pop())
-            self._prefetch = prefetch = 0 if self._is_stopped else prefetch
+            self._prefetch = prefetch
             for queue in self._queues if prefetch else ():
-                tag = await channel.consume(queue, self._on_delivery, prefetch=prefetch)
+                tag = await channel.consume(queue, self._take, prefetch=prefetch)
                 self._consumers.append(tag)
+
+    def _take(self, delivery: Delivery) -> None:
+        self._is_quiet = False
+        self._on_delivery(delivery)

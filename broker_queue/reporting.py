@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 
 from msgspec import Raw
 
-from broker_queue.amqp.ending import end
+from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol import names as words
@@ -43,15 +43,22 @@ class Report(NamedTuple):
 
 
 class Reporting:
-    """Publishes reports until it is closed."""
+    """Publishes reports while `background` goes on.
 
-    def __init__(self, requests: Requests) -> None:
+    What was not confirmed by then is delivered to another worker by the broker.
+
+    Args:
+        requests: where to.
+        background: of the worker.
+    """
+
+    def __init__(self, requests: Requests, background: Background) -> None:
         self._requests = requests
+        self._background = background
         self._waiting: deque[Report] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(BATCHES_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._running = asyncio.create_task(self._run(), name="reports")
+        background.start(self._run(), "reporting")
 
     def send(self, token: str, kind: str, body: bytes, started: int | None = None) -> Report:
         """Publish a report soon; await its ``confirmed`` before the job is acknowledged."""
@@ -66,12 +73,6 @@ class Reporting:
         """Where reports go out that want an answer at once."""
         return self._requests
 
-    async def close(self) -> None:
-        """Stop; what was not confirmed is delivered to another worker by the broker."""
-        for task in self._tasks:
-            task.cancel()
-        await end(self._running)
-
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
@@ -83,9 +84,7 @@ class Reporting:
             if not reports:
                 self._room.release()
                 continue
-            task = asyncio.create_task(self._publish(reports))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._background.start(self._publish(reports), "publishing reports")
 
     def _take(self) -> list[Report]:
         taken: list[Report] = []

@@ -152,6 +152,16 @@ class Requests:
         await self._connection.start(fail_fast=True, timeout=timeout)
         self._is_open = True
 
+    async def start(self) -> None:
+        """Begin to connect, however long that takes; the log says how it stands."""
+        self._is_open = True
+        await self._connection.start()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection at present."""
+        return self._connection.is_up
+
     async def close(self) -> None:
         """Close for good; who still waits for an answer is told `Unavailable`."""
         self._is_open = False

@@ -13,12 +13,11 @@ import os
 import re
 import signal
 import socket
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from broker_queue.address import resolve
@@ -26,29 +25,21 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.ending import end
 from broker_queue.amqp.failures import CALL_TIMEOUT
-from broker_queue.errors import ConfigurationError, Invalid, Unavailable
-from broker_queue.execution import Execution
+from broker_queue.background import Background
+from broker_queue.deliveries import Deliveries
+from broker_queue.errors import BrokerQueueError, ConfigurationError, Invalid, Unavailable
 from broker_queue.handler import Handler, JobFunction
-from broker_queue.intake import LONGEST_WAIT, Intake
-from broker_queue.job_message import DequeuedJob, read_job
+from broker_queue.intake import Intake
 from broker_queue.moments import to_seconds
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import CancelControl, Hello, Welcome, encode
+from broker_queue.protocol.messages import CancelControl, Hello, Welcome
 from broker_queue.protocol.names import CHANNEL_PATTERN, TYPE_PATTERN, routing_key
-from broker_queue.protocol.reports import Released
 from broker_queue.reporting import Reporting
 from broker_queue.requests import Requests
-from broker_queue.taking import reject
 
 log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=JobFunction)
-
-REMEMBERED_CANCELED = 100_000
-"""Tokens of canceled jobs that a worker remembers, at most 30 MB; the oldest are forgotten."""
-
-REMEMBERED_REPORTED = 10_000
-"""Tokens of jobs that a worker has ended: of these a second message is dropped without asking."""
 
 MAX_CONCURRENCY = 10_000
 MAX_NAME = 150
@@ -58,8 +49,6 @@ FIRST_PAUSE = 5.0
 """Seconds before a worker greets again; from then on it does so as often as the scheduler says."""
 
 HELLO_TIMEOUT = 10.0
-STOP_TIMEOUT = 10.0
-"""Seconds that stopped jobs have to clean up, and their hand-backs to be confirmed."""
 
 
 class Worker:
@@ -101,10 +90,6 @@ class Worker:
         self._max_result = max_result_bytes
         self._handlers: dict[str, Handler] = {}
         self._claimed: set[str] = set()
-        self._executions: dict[str, Execution] = {}
-        self._held: dict[asyncio.Task[None], None] = {}
-        self._canceled: OrderedDict[str, None] = OrderedDict()
-        self._reported: OrderedDict[str, None] = OrderedDict()
         self._stop_requested = asyncio.Event()
         self._stop_now = asyncio.Event()
 
@@ -202,7 +187,8 @@ class Worker:
         """Take and run jobs until `stop` is called.
 
         Where this is canceled instead, the jobs that run are canceled too, and the broker hands
-        them to another worker.
+        them to another worker. So it is if a part of the worker fails unexpectedly: that is logged,
+        and raised.
 
         Raises:
             ConfigurationError: no function is registered, or the URL cannot work.
@@ -215,23 +201,38 @@ class Worker:
         url, self._names = resolve(self.url, self.namespace)
         self._stop_requested.clear()
         self._stop_now.clear()
-        self._intake = Intake(self.concurrency, self._on_delivery)
+        background = Background()
+        self._intake = Intake(
+            self.concurrency, lambda delivery: self._deliveries.take(delivery), background
+        )
         self._requests = Requests(url, self._names, name=f"worker {self.name}, publishing")
         self._consuming = Connection(url, name=f"worker {self.name}, consuming", setup=self._set_up)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self._requests.close)
-            if not await self._connect():
-                return
-            self._reporting = Reporting(self._requests)
-            closing.push_async_callback(self._reporting.close)
+            await self._requests.start()
+            self._deliveries = Deliveries(
+                self.name,
+                self._handlers,
+                self._claimed,
+                self._max_result,
+                Reporting(self._requests, background),
+                self._intake,
+                self._stop_requested,
+            )
+            closing.push_async_callback(background.close)
             await self._consuming.start()
             closing.push_async_callback(self._consuming.close)
-            closing.push_async_callback(self._abandon)
-            greeting = asyncio.create_task(self._keep_greeting())
-            closing.push_async_callback(end, greeting)
-            await self._stop_requested.wait()
-            await self._drain()
-            await end(greeting)  # or one more greeting follows the goodbye
+            closing.push_async_callback(self._deliveries.abandon)
+            greeting = background.start(self._keep_greeting(), "greeting")
+            await background.unless_one_fails(self._serve(greeting))
+
+    async def _serve(self, greeting: asyncio.Task[None]) -> None:
+        await self._stop_requested.wait()
+        log.info("worker %s stops; jobs that still run: %d", self.name, self._deliveries.running)
+        await self._intake.stop()
+        await self._deliveries.finish(to_seconds(self.grace) or 0.0, self._stop_now)
+        await end(greeting)  # or one more greeting follows the goodbye
+        if self._requests.is_up:
             with suppress(Unavailable):
                 await self._greet(stopping=True)
 
@@ -240,20 +241,6 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self.run()
-
-    async def _connect(self) -> bool:
-        """Connect for publishing, however long it takes; False if stopped before."""
-        pause = 0.5
-        while not self._stop_requested.is_set():
-            try:
-                await self._requests.connect(CALL_TIMEOUT)
-            except Unavailable as error:
-                log.warning("%s; trying again in %.1f s", error, pause)
-                await self._pause(pause)
-                pause = min(pause * 2, 10.0)
-            else:
-                return True
-        return False
 
     async def _set_up(self, session: Session) -> None:
         """Hear control messages first, then greet, then take jobs: no cancel falls in between."""
@@ -272,8 +259,8 @@ class Worker:
         welcome = await self._greet_until_answered(session)
         if welcome is None:
             return
-        self._cancel(welcome.canceled)
-        self._lease_after = welcome.lease_after
+        self._deliveries.cancel(welcome.canceled)
+        self._deliveries.lease_after = welcome.lease_after
         await self._intake.open(await session.open_channel(confirms=False), welcome.queues)
         log.info("worker %s takes jobs of %s", self.name, ", ".join(self.types))
 
@@ -299,7 +286,7 @@ class Worker:
             types=self.types,
             channels=list(self.channels),
             concurrency=self.concurrency,
-            running=len(self._executions),
+            running=self._deliveries.running,
             host=socket.gethostname(),
             pid=os.getpid(),
             software=f"broker-queue {version('broker-queue')} (Python)",
@@ -312,10 +299,16 @@ class Worker:
         pause = FIRST_PAUSE
         while True:
             await asyncio.sleep(pause)  # also while running jobs are drained
-            with suppress(Unavailable):
+            try:
                 welcome = await self._greet()
-                self._cancel(welcome.canceled)
-                pause = welcome.hello_interval
+            except Unavailable:  # the log says so of the connection
+                continue
+            except BrokerQueueError as error:
+                log.warning("the scheduler refuses this worker's greeting: %s", error)
+                continue
+            self._deliveries.cancel(welcome.canceled)
+            pause = welcome.hello_interval
+            await self._intake.check()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -325,162 +318,9 @@ class Worker:
     def _on_control(self, delivery: Delivery) -> None:
         if delivery.type == "cancel":
             try:
-                self._cancel(decode(delivery.body, CancelControl).tokens)
+                self._deliveries.cancel(decode(delivery.body, CancelControl).tokens)
             except Invalid as error:
                 log.warning("a control message does not keep the protocol: %s", error)
-
-    def _cancel(self, tokens: Sequence[str]) -> None:
-        for token in tokens:
-            _remember(self._canceled, token, REMEMBERED_CANCELED)
-            if token in self._executions:
-                self._executions[token].stop("canceled")
-
-    def _on_delivery(self, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._take(delivery))
-        self._held[task] = None
-        task.add_done_callback(self._taken)
-
-    def _taken(self, task: asyncio.Task[None]) -> None:
-        self._held.pop(task, None)
-
-    async def _take(self, delivery: Delivery) -> None:
-        try:
-            job = await _read_or_reject(delivery)
-            if job is not None:
-                await self._take_job(delivery, job)
-        except Exception:  # unsettled, it would keep its place in the prefetch for good
-            await _requeue(delivery)
-
-    async def _take_job(self, delivery: Delivery, job: DequeuedJob) -> None:
-        if not await self._drop_copy(delivery, job):
-            await self._wait_for_slot(delivery, job)
-
-    async def _drop_copy(self, delivery: Delivery, job: DequeuedJob) -> bool:
-        """Deal with a second message of a job that runs here or has ended here, if it is one."""
-        if job.token in self._executions:
-            await self._executions[job.token].redelivered(delivery)
-        elif job.token in self._reported:
-            with suppress(Unavailable):
-                await delivery.acknowledge()
-        else:
-            return False
-        return True
-
-    async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
-        stopping = asyncio.ensure_future(self._stop_requested.wait())
-        slot = asyncio.ensure_future(self._intake.acquire())
-        either: set[asyncio.Future[Any]] = {stopping, slot}
-        await asyncio.wait(either, timeout=LONGEST_WAIT, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not slot.done():
-            slot.cancel()
-            await self._intake.narrow()
-            is_stopping = self._stop_requested.is_set()
-            reason = "the worker stops" if is_stopping else "no slot became free"
-            if not await self._drop_copy(delivery, job):
-                await self._hand_back(delivery, job.token, reason)
-            return
-        try:
-            await self._decide(delivery, job)
-        finally:
-            self._intake.release()
-
-    async def _decide(self, delivery: Delivery, job: DequeuedJob) -> None:
-        """Run a delivery that has a slot, unless something happened while it waited for it."""
-        if delivery.channel.session.lost.done():
-            return  # the broker delivers it again, perhaps to another worker
-        if await self._drop_copy(delivery, job):
-            return
-        if self._stop_requested.is_set():
-            await self._hand_back(delivery, job.token, "the worker stops")
-        elif job.token in self._canceled:
-            await self._hand_back(delivery, job.token, "canceled")
-        else:
-            await self._execute(delivery, job)
-
-    async def _execute(self, delivery: Delivery, job: DequeuedJob) -> None:
-        handler = self._handlers.get(job.type)
-        if handler is None:
-            await self._hand_back(delivery, job.token, f"no function for type {job.type!r}")
-            return
-        execution = Execution(
-            delivery,
-            job,
-            handler,
-            self.name,
-            self._reporting,
-            max_result=self._max_result,
-            lease_after=self._lease_after,
-            leased=self._intake.narrow,
-            claims=delivery.redelivered or job.republished or job.type in self._claimed,
-        )
-        self._executions[job.token] = execution
-        try:
-            if await execution.run():
-                _remember(self._reported, job.token, REMEMBERED_REPORTED)
-        except Exception:  # as in `_take`
-            log.exception("a job failed in the worker itself; it is given back")
-            await execution.give_up()
-        finally:
-            del self._executions[job.token]
-
-    async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
-        report = self._reporting.send(token, "released", encode(Released(reason=reason)))
-        await report.confirmed
-        _remember(self._reported, token, REMEMBERED_REPORTED)
-        with suppress(Unavailable):
-            await delivery.acknowledge()
-
-    async def _drain(self) -> None:
-        """Stop consuming, finish what runs within the grace time, hand back the rest."""
-        log.info("worker %s stops; jobs that still run: %d", self.name, len(self._executions))
-        await self._intake.stop()
-        await self._settle(to_seconds(self.grace) or 0.0)
-        for execution in list(self._executions.values()):
-            execution.stop("the worker stops")
-        await self._settle(STOP_TIMEOUT)
-
-    async def _abandon(self) -> None:
-        """Cancel what is still held: `run` was canceled, or a job does not stop."""
-        for task in self._held:
-            task.cancel()
-        if self._held:
-            await asyncio.wait(self._held, timeout=STOP_TIMEOUT)
-
-    async def _settle(self, seconds: float) -> None:
-        """Wait until nothing is held, at most this long, or until the second signal."""
-        if not self._held:
-            return
-        now = asyncio.create_task(self._stop_now.wait())
-        done = asyncio.gather(*self._held, return_exceptions=True)
-        either: set[asyncio.Future[Any]] = {now, done}
-        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        now.cancel()
-        self._stop_now.clear()
-        if not done.done():
-            done.add_done_callback(lambda future: future.cancelled() or future.exception())
-
-
-async def _read_or_reject(delivery: Delivery) -> DequeuedJob | None:
-    try:
-        return read_job(delivery)
-    except Invalid as problem:
-        with suppress(Unavailable):
-            await reject(delivery, problem)
-    return None
-
-
-async def _requeue(delivery: Delivery) -> None:
-    """Give back what could not be dealt with, inside the handler of the exception that says why."""
-    log.exception("a delivery failed in the worker; it goes back to its queue")
-    with suppress(Unavailable):  # the connection is gone, and with it the delivery
-        await delivery.requeue()
-
-
-def _remember(tokens: OrderedDict[str, None], token: str, at_most: int) -> None:
-    tokens[token] = None
-    if len(tokens) > at_most:
-        tokens.popitem(last=False)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

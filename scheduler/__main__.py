@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, DatabaseDown) as error:
         log.error("%s", error)  # the text is all an operator needs
         return 2
+    except Exception:
+        log.exception("ended by an unexpected error; nothing is lost, it can be started again")
+        return 1
     return 0
 
 

@@ -13,7 +13,7 @@ from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol.messages import JobEvent, Progress
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
-from scheduler.operations.transaction import Change, Effects, Revoked
+from scheduler.operations.transaction import Answer, Change, Effects, Revoked
 from scheduler.publishing import Publishing
 from scheduler.rules.submission import id_text
 from scheduler.tokens import Tokens
@@ -47,9 +47,21 @@ class Acting:
         self._waiters = waiters
         self._publishing = publishing
         self._tells_events = events
+        self._untold: list[Revoked] = []
+        self._unanswered: list[Answer] = []
+        self._trouble = ""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the broker has not taken yet what workers are to be told of cancels."""
+        return bool(self._untold)
 
     async def carry_out(self, effects: Effects) -> None:
-        """Tell whoever is concerned. Jobs come first: nobody asks again for one that was left."""
+        """Tell whoever is concerned. Jobs come first: nobody asks again for one that was left.
+
+        A cancel is answered once the broker has confirmed what workers are told of it. While this
+        `is_behind`, the loop takes reports only, which are answered if that is possible.
+        """
         self._publishing.start(effects)
         for item in effects.lost:
             log.warning(
@@ -59,15 +71,37 @@ class Acting:
                 item.identity.type,
                 "the job fails" if item.error else "the job is handed to another",
             )
-        if effects.revoked:
-            await self._revoke(effects.revoked)
-        for address, kind, body in effects.answers:
-            failpoint(Point.BEFORE_ANSWER)
-            await self._outbox.answer(*address, kind, body)
-            failpoint(Point.AFTER_ANSWER)
+        if self.is_behind:
+            self._untold += effects.revoked
+            await self._answer(effects.answers)
+        else:
+            self._untold, self._unanswered = effects.revoked, effects.answers
+            await self.catch_up()
         self._waiters.ended((item.identity.id, item.facts.state) for item in effects.changes)
         if self._tells_events:
             self._outbox.tell(_events(effects, clock.now()))
+
+    async def catch_up(self) -> None:
+        """Tell workers of cancels, then answer those who asked for them; keep it if that fails."""
+        revoked, self._untold = self._untold, []
+        answers, self._unanswered = self._unanswered, []
+        if revoked:
+            try:
+                await self._revoke(revoked)
+            except (Unavailable, Unroutable) as error:
+                level = logging.DEBUG if str(error) == self._trouble else logging.WARNING
+                log.log(level, "cancels are answered once workers can be told of them: %s", error)
+                self._trouble = str(error)
+                self._untold, self._unanswered = revoked, answers
+                return
+            self._trouble = ""
+        await self._answer(answers)
+
+    async def _answer(self, answers: Sequence[Answer]) -> None:
+        for address, kind, body in answers:
+            failpoint(Point.BEFORE_ANSWER)
+            await self._outbox.answer(*address, kind, body)
+            failpoint(Point.AFTER_ANSWER)
 
     async def _revoke(self, revoked: Sequence[Revoked]) -> None:
         tokens = [
@@ -79,11 +113,8 @@ class Acting:
             for item in revoked
         ]
         failpoint(Point.BEFORE_REVOKE)
-        try:
-            await self._outbox.revoke(tokens)
-            failpoint(Point.AFTER_REVOKE)
-        except (Unavailable, Unroutable) as error:
-            log.warning("workers were not told of %d cancels: %s", len(tokens), error)
+        await self._outbox.revoke(tokens)
+        failpoint(Point.AFTER_REVOKE)
 
 
 def _events(effects: Effects, now: int) -> list[JobEvent]:

@@ -105,7 +105,10 @@ class Answering:
 
     async def _answer(self, request: Request, reply: ReplyAddress) -> None:
         kind, answer = await self._found(request)
-        await self._outbox.answer(*reply, kind, answer)
+        try:
+            await self._outbox.answer(*reply, kind, answer)
+        except Exception:  # of one request: it must not end the process, and be asked again
+            log.exception("request %s could not be answered", request.operation)
 
     async def _found(self, request: Request) -> tuple[str, messages.Message]:
         try:

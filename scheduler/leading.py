@@ -36,9 +36,10 @@ async def lead(
         DatabaseDown: it does not work, in a way that does not pass.
     """
     name = leader.this_holder()
-    other, said = "another scheduler", ""
+    other = "another scheduler"
+    told: str | Trouble | None = None
     while not stopped.is_set():
-        level = logging.INFO
+        down: DatabaseDown | None = None
         try:
             await writer.prepare()
             now = clock.now()
@@ -50,23 +51,18 @@ async def lead(
                 return True
             current = await writer.unfenced_transaction(leader.holder)
             other = current[0] if current else other
-            text = _standby(other, database)
         except DatabaseDown as error:
             if not error.trouble.passes:
                 raise
-            if error.trouble is Trouble.LOCKED:  # as any other one does that writes for long
-                text = _standby(other, database)
-            else:
-                level, text = logging.ERROR, f"waiting: {error}"
-        if text != said:
-            log.log(level, "%s", text)
-            said = text
+            if error.trouble is not Trouble.LOCKED:  # that is another one, which writes for long
+                down = error
+        if down is not None and down.trouble is not told:
+            log.error("waiting: %s", down)
+        elif down is None and other != told:
+            log.info("standby: %s is active on %s; taking over when it is gone", other, database)
+        told = other if down is None else down.trouble
         await _pause(stopped)
     return False
-
-
-def _standby(other: str, database: Database) -> str:
-    return f"standby: {other} is active on {database}; taking over when it is gone"
 
 
 async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event) -> T | None:
@@ -78,16 +74,16 @@ async def once_possible(call: Callable[[], Awaitable[T]], stopped: asyncio.Event
     Raises:
         DatabaseDown: it does not work, in a way that does not pass.
     """
-    trouble = ""
+    trouble: Trouble | None = None
     while not stopped.is_set():
         try:
             done = await call()
         except DatabaseDown as error:
             if not error.trouble.passes:
                 raise
-            level = logging.DEBUG if str(error) == trouble else logging.ERROR
+            level = logging.DEBUG if error.trouble is trouble else logging.ERROR
             log.log(level, "waiting: %s", error)
-            trouble = str(error)
+            trouble = error.trouble
         else:
             if trouble:
                 log.info("the database works again")

@@ -43,6 +43,9 @@ CONFIRM_PAUSE = 0.05
 DATABASE_PAUSE = 2.0
 """Seconds between attempts while the database does not work."""
 
+TELL_PAUSE = 1.0
+"""Seconds between attempts to tell workers of cancels."""
+
 STOP_TIMEOUT = 10.0
 """Seconds that a stop waits for confirms in flight."""
 
@@ -97,6 +100,8 @@ class Loop:
         self._failure: DatabaseDown | None = None
         self._answered: list[Delivery] = []
         """Reads of the batch that waits for the database, answered before it is folded."""
+        self._held: list[Delivery] = []
+        """Requests that are acknowledged once workers were told of the cancels among them."""
 
     def stop(self) -> None:
         """Finish the batch that runs, then return from `run`."""
@@ -123,6 +128,7 @@ class Loop:
         """
         while not self._stopped.is_set():
             await self._wait_for_work()
+            await self._catch_up()
             await self._process(self._inbox.take(self._batch_size))
         if self._failure is not None:
             raise self._failure
@@ -144,6 +150,8 @@ class Loop:
             self._publishing.next_attempt or self._next_renewal,
         )
         wait = max(0.0, (due - clock.now()) / 1000)
+        if self._acting.is_behind:
+            wait = min(wait, TELL_PAUSE)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._wake.wait()
@@ -156,6 +164,18 @@ class Loop:
         while not len(self._inbox) and not self._stopped.is_set():
             self._wake.clear()
             await self._wake.wait()
+
+    async def _catch_up(self) -> None:
+        """Tell workers of cancels that the broker did not take before; settle who asked for them.
+
+        Until then no more requests are taken: they could not be answered, nor acknowledged in order.
+        """
+        if self._acting.is_behind:
+            await self._acting.catch_up()
+        self._inbox.takes_requests = not self._acting.is_behind
+        if self._held and self._inbox.takes_requests:
+            held, self._held = self._held, []
+            await self._inbox.acknowledge(Batch(held))
 
     async def _process(self, batch: Batch) -> None:
         """Fold a batch, once the database works.
@@ -189,7 +209,7 @@ class Loop:
         Raises:
             DatabaseDown: it is damaged.
         """
-        trouble = ""
+        trouble: Trouble | None = None
         while True:
             try:
                 if trouble:
@@ -198,9 +218,9 @@ class Loop:
             except DatabaseDown as error:
                 if error.trouble is Trouble.DAMAGED:
                     raise
-                level = logging.DEBUG if str(error) == trouble else logging.ERROR
+                level = logging.DEBUG if error.trouble is trouble else logging.ERROR
                 log.log(level, "nothing is acknowledged until the database works: %s", error)
-                trouble = str(error)
+                trouble = error.trouble
             else:
                 if trouble:
                     self._hearing.begin()
@@ -328,6 +348,10 @@ class Loop:
         except Unavailable as error:
             parked[0].delivery.channel.session.fail(f"a message could not be parked: {error}")
             return
+        if self._acting.is_behind and multiple:
+            self._inbox.takes_requests = False
+            self._held += batch.requests
+            batch = Batch(reports=batch.reports, dead=batch.dead)
         await self._inbox.acknowledge(batch, multiple=multiple)
 
     async def _park_culprit(self, batch: Batch) -> None:

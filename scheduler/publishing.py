@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from broker_queue.amqp.channel import Outgoing
+from broker_queue.background import Background
 from broker_queue.errors import BrokerQueueError, Unavailable
 from broker_queue.job import FailureCode
 from broker_queue.protocol.job_headers import JobHeaders
@@ -68,21 +69,24 @@ class Publishing:
     Args:
         outbox: where to.
         reader: results for references are read beside the writer.
+        background: what is published at a time goes on there.
         on_settled: called when something is to be noted in the next transaction.
     """
 
-    def __init__(  # the parts of a scheduler, put together in one place
+    def __init__(  # noqa: PLR0917  # the parts of a scheduler, put together in one place
         self,
         outbox: Outbox,
         reader: Reader,
         names: Names,
         tokens: Tokens,
+        background: Background,
         on_settled: Callable[[], None],
     ) -> None:
         self._outbox = outbox
         self._reader = reader
         self._names = names
         self._tokens = tokens
+        self._background = background
         self._on_settled = on_settled
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -150,7 +154,8 @@ class Publishing:
         """Begin to publish what a transaction handed out."""
         if effects.handouts:
             self._count(effects.handouts, 1)
-            task = asyncio.create_task(self._publish(effects.handouts, effects.dependency_ids))
+            work = self._publish(effects.handouts, effects.dependency_ids)
+            task = self._background.start(work, "publishing jobs")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -115,7 +115,7 @@ class Reconciling:
         if lost:
             log.warning(
                 "%d jobs of %s were handed out, their queue is empty, and nobody has reported on "
-                "them for %g s: they are handed out anew",
+                "them for %g s: those that are not canceled are handed out anew",
                 len(lost),
                 name,
                 self._lost_after / 1000,

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from broker_queue.amqp.connection import Connection, Session
-from broker_queue.amqp.ending import end
+from broker_queue.background import Background
 from broker_queue.protocol.names import Names
 from scheduler import leading
 from scheduler.acting import Acting
@@ -24,6 +24,7 @@ from scheduler.hearing import Hearing
 from scheduler.loop import Loop
 from scheduler.publishing import Publishing
 from scheduler.reconciling import Reconciling
+from scheduler.reminding import Reminding
 from scheduler.settings import Settings
 from scheduler.store import dispatch, secret
 from scheduler.store.database import Database, DatabaseDown
@@ -97,14 +98,21 @@ class Service:
                 found = await reader.read(dispatch.queues_with_held)
                 return {(queue.type, queue.channel) for queue in found}
 
-            outbox = Outbox(settings.url, names, topology, filled, wake.set)
+            def on_up() -> None:
+                wake.set()
+                reminding.begin()
+
+            background = Background()
+            outbox = Outbox(settings.url, names, topology, filled, background, on_up)
             closing.push_async_callback(outbox.close)
-            publishing = Publishing(outbox, results, names, tokens, wake.set)
+            closing.push_async_callback(background.close)
+            publishing = Publishing(outbox, results, names, tokens, background, wake.set)
             answering = Answering(settings, names, reader, outbox, topology, tokens)
             answering.epoch = writer.epoch or 0
             acting = Acting(outbox, tokens, answering.waiters, publishing, events=settings.events)
             lost_after = round(settings.lost_after * 1000)
             reconciling = Reconciling(outbox, topology, reader, names, lost_after, wake.set)
+            reminding = Reminding(outbox, reader, tokens)
             hearing = Hearing(round(settings.lease_duration * 1000))
             loop = Loop(
                 settings,
@@ -123,32 +131,43 @@ class Service:
             if self._stopped.is_set():
                 loop.stop()
 
-            async def consume(session: Session) -> None:
-                publishing_session = await outbox.session()  # which declares the queues
-                depth = await topology.depth(publishing_session, names.requests)
-                if depth is not None and depth.consumers:
-                    log.warning(
-                        "another scheduler consumes %s, so this one gets nothing until the broker "
-                        "has seen it go; if it has another database, give it another namespace",
-                        names.requests,
-                    )
-                await inbox.consume(session)
-                hearing.begin()
-                log.info(
-                    "ready: takes requests from %s, puts jobs into %s.<type>",
-                    names.requests,
-                    names.jobs,
-                )
-
             name = f"{names.namespace} scheduler, consuming"
+            consume = partial(_consume, names, inbox, outbox, topology, hearing)
             consuming = Connection(settings.url, name=name, setup=consume)
             closing.push_async_callback(consuming.close)
             closing.push_async_callback(answering.close)
             await outbox.start()
             await leading.once_possible(loop.begin, self._stopped)
             await consuming.start()
-            for watch in (hearing.run(), reconciling.run()):
-                closing.push_async_callback(end, asyncio.create_task(watch))
-            await loop.run()
+            background.start(outbox.feed(), "telling of events")
+            background.start(hearing.run(), "watching the clock")
+            background.start(reconciling.run(), "looking at the queues")
+            background.start(reminding.run(), "telling of cancels")
+            await background.unless_one_fails(loop.run())
             await leading.give_up(writer)
             log.info("stopped; nothing is lost")
+
+
+async def _consume(  # noqa: PLR0917  # the parts that a new session concerns
+    names: Names,
+    inbox: Inbox,
+    outbox: Outbox,
+    topology: Topology,
+    hearing: Hearing,
+    session: Session,
+) -> None:
+    publishing_session = await outbox.session()  # which declares the queues
+    depth = await topology.depth(publishing_session, names.requests)
+    if depth is not None and depth.consumers:
+        log.warning(
+            "another scheduler consumes %s, so this one gets nothing until the broker "
+            "has seen it go; if it has another database, give it another namespace",
+            names.requests,
+        )
+    await inbox.consume(session)
+    hearing.begin()
+    log.info(
+        "ready: takes requests from %s, puts jobs into %s.<type>",
+        names.requests,
+        names.jobs,
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -286,18 +286,29 @@ class Channel:
                 raise Unroutable(f"there is no exchange {exchange!r}") from error
         return queue
 
+    async def ready_messages(self, queue: str) -> int:
+        """Return how many messages wait in a queue; where it is not there, that ends the session.
+
+        Raises:
+            Unavailable: the broker did not answer, or there is no such queue.
+        """
+        failure = f"the broker does not say how queue {queue!r} is"
+        async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+            found = await self.underlying.queue_declare(queue, passive=True)
+        return found.message_count or 0
+
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
         with suppress(Unavailable):
-            async with as_unavailable("not stopped"), asyncio.timeout(CALL_TIMEOUT):
+            async with self._in_time("not stopped"):
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
-        async with as_unavailable("could not acknowledge"):
+        async with self._in_time("could not acknowledge"):
             await self.underlying.basic_ack(tag, multiple=multiple, wait=False)
 
     async def requeue(self, tag: int, *, again: bool = True) -> None:
-        async with as_unavailable("could not hand back"):
+        async with self._in_time("could not hand back"):
             await self.underlying.basic_reject(tag, requeue=again, wait=False)
 
     async def close(self) -> None:
@@ -308,6 +319,17 @@ class Channel:
         with suppress(Unavailable):
             async with as_unavailable("not closed"), asyncio.timeout(CALL_TIMEOUT):
                 await self.underlying.close()
+
+    @asynccontextmanager
+    async def _in_time(self, failure: str) -> AsyncIterator[None]:
+        """End the session if the broker does not even take what depends on no queue's majority."""
+        try:
+            async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
+                yield
+        except Unavailable as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self.session.fail(str(error))
+            raise
 
     def _delivery(self, message: DeliveredMessage) -> Delivery:
         properties = message.header.properties

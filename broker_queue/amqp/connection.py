@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -20,7 +21,7 @@ from yarl import URL
 
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
-from broker_queue.amqp.ending import end, ended
+from broker_queue.amqp.ending import end, ended, raise_if_canceled
 from broker_queue.amqp.failures import (
     CALL_TIMEOUT,
     as_unavailable,
@@ -49,6 +50,13 @@ CLOSE_TIMEOUT = 5.0
 
 HEARTBEAT = 15
 """Seconds; RabbitMQ advises 5 to 20 (https://www.rabbitmq.com/docs/heartbeats)."""
+
+
+SHORT = 5.0
+"""Seconds of a session that did not outlive its predecessor's problem: the log has said that once."""
+
+LOOK = 1.0
+"""Seconds between looks whether the broker takes messages."""
 
 
 class Session:
@@ -139,9 +147,13 @@ class Session:
         await ended(asyncio.create_task(self._close()))  # half closed, it would leave its socket
 
     async def _close(self) -> None:
-        with suppress(Unavailable):
+        try:
             async with as_unavailable("not closed"), asyncio.timeout(CLOSE_TIMEOUT):
                 await self._connection.close()
+        except Unavailable:
+            pass
+        except Exception:  # it is given up, whatever it says; who keeps it up makes another
+            log.exception("closing a connection failed")
 
     def _on_closed(self, _connection: Any, reason: BaseException | None) -> None:
         self.fail(describe(reason))
@@ -219,14 +231,23 @@ class Connection:
 
     async def _run(self) -> None:
         pause = 0.2
+        told: str | None = None
+        is_flapping = False
         while True:
             session: Session | None = None
             try:
                 session = await self._open()
-                pause = 0.2
-                log.info("connected to %s at %s (%s)", session.server, self.address, self._name)
+                pause, begun = 0.2, time.monotonic()
+                log.log(
+                    logging.DEBUG if is_flapping else logging.INFO,
+                    "connected to %s at %s (%s)",
+                    session.server, self.address, self._name,
+                )  # fmt: skip
                 await self._set(session)
-                self._problem = await asyncio.shield(session.lost)
+                self._problem = await self._watch(session)
+                is_flapping = self._problem == told and time.monotonic() < begun + SHORT
+                if not is_flapping:
+                    told = None
             except asyncio.CancelledError as error:
                 raise_if_not_own(error)
                 self._problem = "lost while it was being made"
@@ -238,12 +259,33 @@ class Connection:
                 await self._set(None)
                 if session is not None:
                     await session.close()
-            log.warning(
-                "no connection to %s (%s): %s; trying again in %.1f s",
-                self.address, self._name, self._problem, pause,
+            log.log(
+                logging.DEBUG if self._problem == told else logging.WARNING,
+                "no connection to %s (%s): %s; trying again until there is one",
+                self.address, self._name, self._problem,
             )  # fmt: skip
+            told = self._problem
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
             pause = min(pause * 2, MAX_PAUSE)
+
+    async def _watch(self, session: Session) -> str:
+        """Return why the session was lost; tell of the times in which the broker takes no messages."""
+        is_blocked = False
+        while True:
+            raise_if_canceled()
+            await asyncio.wait([session.lost], timeout=LOOK)
+            if session.lost.done():
+                return session.lost.result()
+            if session.is_blocked is is_blocked:
+                continue
+            is_blocked = not is_blocked
+            if is_blocked:
+                log.warning(
+                    "the broker is short of memory or disk and takes no messages at present (%s)",
+                    self._name,
+                )
+            else:
+                log.info("the broker takes messages again (%s)", self._name)
 
     async def _open(self) -> Session:
         defaults: dict[str, str] = {"name": self._name, "heartbeat": str(HEARTBEAT)}

@@ -26,6 +26,17 @@ async def ended(task: asyncio.Task[Any]) -> None:
         task.result()
 
 
+def raise_if_canceled() -> None:
+    """Raise what the task that runs this has been canceled with, if that was lost on the way.
+
+    `asyncio.wait_for`, which the client library uses, loses a cancellation that comes together with
+    the answer; Python 3.12 mended that (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def end(task: asyncio.Task[Any]) -> None:
     """Cancel `task` and return once it has ended; an error of its own is raised."""
     task.cancel()

@@ -51,6 +51,8 @@ def describe(error: BaseException | None) -> str:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, TimeoutError) and not str(error).strip():
         text = "no answer in time"
+    if isinstance(error, asyncio.CancelledError):  # the library's, when heartbeats are missing
+        text = "the broker fell silent"
     return " ".join(text.split())
 
 

@@ -63,6 +63,8 @@ class Inbox:
         self._requests: deque[Delivery] = deque()
         self._reports: deque[Delivery] = deque()
         self._dead: deque[Delivery] = deque()
+        self.takes_requests = True
+        """Otherwise they stay here, and the broker sends no more than the prefetch allows."""
 
     async def consume(self, session: Session) -> None:
         """Consume on a new session; what an earlier one delivered comes again, so forget it."""
@@ -77,9 +79,8 @@ class Inbox:
 
     def take(self, limit: int) -> Batch:
         """Return what has arrived: of each kind `limit` messages and `BATCH_BYTES` at most."""
-        return Batch(
-            _take(self._requests, limit), _take(self._reports, limit), _take(self._dead, limit)
-        )
+        requests = _take(self._requests, limit) if self.takes_requests else []
+        return Batch(requests, _take(self._reports, limit), _take(self._dead, limit))
 
     def take_requests(self, is_wanted: Callable[[str], bool]) -> list[Delivery]:
         """Return the requests that have arrived and whose type is wanted; the others stay."""
@@ -89,7 +90,9 @@ class Inbox:
         return wanted
 
     def __len__(self) -> int:
-        return len(self._requests) + len(self._reports) + len(self._dead)
+        """How many messages can be taken."""
+        requests = len(self._requests) if self.takes_requests else 0
+        return requests + len(self._reports) + len(self._dead)
 
     async def acknowledge(self, batch: Batch, *, multiple: bool = True) -> None:
         """Settle a batch whose effects are committed.

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, Unroutable
+from broker_queue.background import Background
 from broker_queue.errors import BrokerQueueError, Unavailable
 from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol import names as words
@@ -68,6 +69,7 @@ class Outbox:
         names: of the namespace.
         topology: declared on each new connection.
         filled: returns type and channel of the queues that jobs were put into.
+        background: for jobs whose queue is made again.
         on_up: called when there is a new connection.
     """
 
@@ -77,11 +79,13 @@ class Outbox:
         names: Names,
         topology: Topology,
         filled: Callable[[], Awaitable[set[tuple[str, str]]]],
+        background: Background,
         on_up: Callable[[], None],
     ) -> None:
         self._filled = filled
         self._names = names
         self._topology = topology
+        self._background = background
         self._on_up = on_up
         self._connection = Connection(
             url, name=f"{names.namespace} scheduler, publishing", setup=self._setup
@@ -91,20 +95,14 @@ class Outbox:
         self._feed: Channel | None = None
         self._in_flight = 0
         self._landed = asyncio.Event()
-        self._again: set[asyncio.Task[None]] = set()
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS_WAITING)
         self._events_wanted = asyncio.Event()
-        self._feeding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect, and keep connected."""
-        self._feeding = asyncio.create_task(self._feed_events(), name="events")
         await self._connection.start()
 
     async def close(self) -> None:
-        for task in (self._feeding, *self._again):
-            if task is not None:
-                task.cancel()
         await self._connection.close()
 
     async def session(self) -> Session:
@@ -146,9 +144,8 @@ class Outbox:
             self._in_flight -= 1
             self._landed.set()
             if isinstance(error, Unroutable):
-                task = asyncio.create_task(self._publish_again(jobs[index], settled))
-                self._again.add(task)
-                task.add_done_callback(self._again.discard)
+                again = self._publish_again(jobs[index], settled)
+                self._background.start(again, "publishing a job again")
                 return
             if error is None:
                 failpoint(Point.AFTER_CONFIRM)
@@ -205,25 +202,26 @@ class Outbox:
         """Tell the workers of a type and channel which tokens are canceled; confirmed.
 
         Raises:
-            Unavailable: not confirmed. Workers learn of it when they next say hello.
+            Unavailable: not all confirmed; tell all of it again.
+            Unroutable: somebody deleted the exchange; the next connection makes it anew.
         """
         by_key: dict[str, list[str]] = {}
         for job_type, channel, token in tokens:
             by_key.setdefault(routing_key(job_type, channel), []).append(token)
-        for key, listed in by_key.items():
-            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE):
-                body = encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE]))
-                await _publish_promptly(
-                    self._channel,
-                    Outgoing(
-                        exchange=self._names.control,
-                        routing_key=key,
-                        body=body,
-                        type="cancel",
-                        mandatory=False,
-                        persistent=False,
-                    ),
-                )
+        messages = [
+            Outgoing(
+                exchange=self._names.control,
+                routing_key=key,
+                body=encode(CancelControl(tokens=listed[start : start + TOKENS_IN_A_MESSAGE])),
+                type="cancel",
+                mandatory=False,
+                persistent=False,
+            )
+            for key, listed in by_key.items()
+            for start in range(0, len(listed), TOKENS_IN_A_MESSAGE)
+        ]
+        confirmed = self._channel
+        await asyncio.gather(*(_publish_promptly(confirmed, message) for message in messages))
 
     async def answer(
         self, reply_to: str, correlation_id: str | None, kind: str, body: Message
@@ -272,7 +270,7 @@ class Outbox:
         )
 
     def tell(self, events: Sequence[JobEvent]) -> None:
-        """Publish events as the broker takes them; they are not confirmed."""
+        """Have `feed` publish events; they are not confirmed."""
         self._events.extend(events)
         self._events_wanted.set()
 
@@ -307,7 +305,8 @@ class Outbox:
         )
         await channel.publish(nowhere, CALL_TIMEOUT)
 
-    async def _feed_events(self) -> None:
+    async def feed(self) -> None:
+        """Publish events as the broker takes them, until this is canceled."""
         while True:
             await self._events_wanted.wait()
             self._events_wanted.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from broker_queue.job import State
 from scheduler.operations import timers
 from scheduler.operations.settle import settle
 from scheduler.operations.timers import Leases
@@ -34,12 +35,14 @@ def refill(transaction: Transaction, queues: Collection[tuple[str, str]], patien
 
 
 def lose(transaction: Transaction, jobs: Collection[HeldJob], leases: Leases) -> None:
-    """Hand jobs out anew whose messages are lost."""
+    """Hand jobs out anew whose messages are lost; those of canceled ones lie nowhere any more."""
     transaction.load({job.key for job in jobs})
     problem = f"its messages or its workers were lost {leases.max_losses} times"
     for job in jobs:
         loaded = transaction.job(job.key)
-        if loaded is not None:
+        if loaded is not None and loaded.facts.state is State.CANCELED:
+            transaction.drop(job.key)
+        elif loaded is not None:
             lapse = Lapse(job.handover, leases.max_losses)
             timers.lose(transaction, loaded.facts, lapse, problem)
     settle(transaction)

@@ -21,7 +21,7 @@ TIMEOUT_GRACE = 5_000
 
 
 class Dispatch(IntEnum):
-    """Where a queued job's message is. A canceled job keeps its value until a worker dropped it."""
+    """Where a queued job's message is; of a canceled one, until a worker has dropped it."""
 
     NONE = 0
     """Not with the broker: in line for its queue's window, or not queued at all."""
@@ -383,8 +383,11 @@ def _try_again(job: JobFacts, delay: int | None, now: int, chance: float) -> Job
 
 
 def _cancel(job: JobFacts, now: int) -> JobFacts:
+    """Keep in mind the message that a worker may still receive, from one that dies with it too."""
+    with_a_worker = job.state is State.RUNNING and job.leased_until is None
     return msgspec.structs.replace(
-        _end(job, State.CANCELED, now, started_at=job.started_at), dispatch=job.dispatch
+        _end(job, State.CANCELED, now, started_at=job.started_at),
+        dispatch=Dispatch.PUBLISHED if with_a_worker else job.dispatch,
     )
 
 

@@ -79,7 +79,7 @@ class ReferenceRow(NamedTuple):
 
 
 class LyingJob(NamedTuple):
-    """A canceled job whose message still lies in its queue."""
+    """A canceled job whose message still lies in its queue, or is with a worker."""
 
     key: int
     id: bytes
@@ -143,19 +143,15 @@ _REFERENCES = (
     .where(reference.c.child_key == bindparam("child"))
     .order_by(reference.c.parent_key)
 )
-_WITH_HELD = (
+_WITH_HELD, _WITH_LYING = (
     select(queue.c.key, queue.c.type, queue.c.channel)
-    .where(select(job.c.key).where(job.c.queue_key == queue.c.key, HELD).exists())
+    .where(select(job.c.key).where(job.c.queue_key == queue.c.key, condition).exists())
     .order_by(queue.c.key)
+    for condition in (HELD, LYING)
 )
 _HELD = (
     select(job.c.key, job.c.handover)
-    .where(
-        job.c.queue_key == bindparam("of"),
-        HELD,
-        job.c.state != State.CANCELED.value,
-        job.c.leased_until.is_(None),
-    )
+    .where(job.c.queue_key == bindparam("of"), HELD, job.c.leased_until.is_(None))
     .limit(bindparam("limit"))
 )
 _HANDED_OUT = select(job.c.key).where(PUBLISHING).union(select(job.c.key).where(HELD))
@@ -271,6 +267,11 @@ def queues_with_held(connection: Connection) -> list[QueueRow]:
     return [QueueRow._make(row) for row in connection.execute(_WITH_HELD)]
 
 
+def queues_with_lying(connection: Connection) -> list[QueueRow]:
+    """Return the queues with canceled jobs that a worker may still receive, or run."""
+    return [QueueRow._make(row) for row in connection.execute(_WITH_LYING)]
+
+
 def queue_keys(connection: Connection, names: Collection[tuple[str, str]]) -> list[int]:
     """Return the keys of the queues with these types and channels, as far as they are known."""
     rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
@@ -346,7 +347,7 @@ def _load_results(connection: Connection, keys: Collection[int]) -> dict[int, by
 
 
 def lying_jobs(connection: Connection, queues: Collection[int]) -> list[LyingJob]:
-    """Return canceled jobs that a worker of these queues may still receive."""
+    """Return canceled jobs that a worker of these queues may still receive, or run."""
     statement = select(job.c.key, job.c.id, job.c.handover).where(
         is_one_of(job.c.queue_key, "queues"), LYING
     )

@@ -2,7 +2,7 @@
 
 ``make faults``, or ``python -m tests.faults --help``. A run, and where its parts are::
 
-    plan                  what is killed when, and which graphs are submitted: all from one seed
+    plan, works           what is killed when, and which graphs are submitted: all from one seed
     processes             two schedulers, two workers and a client, started again and again; the broker
       scheduler_process   the scheduler as it is, or with a deliberate bug of `mutations`
       worker_process      a real `Worker`; its functions write down what they do (`journal`)

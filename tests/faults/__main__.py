@@ -18,10 +18,13 @@ from tests.faults.run import Options, run
 
 def main(arguments: list[str]) -> int:
     """Run and return the exit code: 1 if anything was violated."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     logging.getLogger("broker_queue").setLevel(logging.ERROR)  # lost connections are the point
     folder = given.folder or Path(tempfile.mkdtemp(prefix="broker-queue-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty: an earlier run's jobs would be taken for this one's")
     seconds = None if given.minutes is None else given.minutes * 60
     kills = given.kills or (1_000 if seconds is None else sys.maxsize)
     options = Options(
@@ -46,7 +49,11 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    parser.add_argument("--kills", type=int, help="how many (1000, unless --minutes is given)")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        help="how many, besides those of clients (1000, unless --minutes is given)",
+    )
     parser.add_argument("--minutes", type=float, help="how long at most")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="a deliberate bug")
     parser.add_argument("--spare-broker", action="store_true", help="never kill the broker")

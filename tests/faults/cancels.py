@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from broker_queue.job import GraphId, JobId, State
 from tests.faults.evidence import Evidence
-from tests.faults.plan import CLAIMED
 from tests.faults.record import CancelSent
+from tests.faults.works import CLAIMED
 
 
 class LateStart(NamedTuple):

@@ -13,8 +13,8 @@ from tests.faults import cancels, retries
 from tests.faults.database import Options, StoredJob
 from tests.faults.evidence import Evidence
 from tests.faults.journal import Line
-from tests.faults.plan import CHANNELS
 from tests.faults.record import Told
+from tests.faults.works import CHANNELS
 
 PLANNED_ERROR = "RuntimeError"
 """What the journal's jobs raise when they are to fail."""

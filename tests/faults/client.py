@@ -10,7 +10,6 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Conflict, Unavailable
 from broker_queue.graph import Graph
 from broker_queue.job import JobId, State
-from tests.faults.plan import PlannedCancel, PlannedRetry, Work
 from tests.faults.record import (
     Canceled,
     CancelSent,
@@ -21,6 +20,7 @@ from tests.faults.record import (
     Submitted,
     Told,
 )
+from tests.faults.works import PlannedCancel, PlannedRetry, Work
 from tests.support.waiting import TIMEOUT_FACTOR
 
 T = TypeVar("T")

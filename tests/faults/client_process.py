@@ -15,6 +15,7 @@ from tests.faults.client import MAX_OPEN as MAX_OPEN_OF_OTHERS
 from tests.faults.client import Client
 from tests.faults.plan import Kill, Victim
 from tests.faults.record import Born, CancelSent, Entry, RetrySent, SubmitSent, WrittenRecord
+from tests.faults.works import works
 
 MAX_OPEN = 2 * MAX_OPEN_OF_OTHERS
 """Jobs; the others keep it full up to theirs, and a client that waits for them would send nothing."""
@@ -51,10 +52,10 @@ async def run(seed: str, path: Path, written: Path) -> None:
     (kill,) = islice(plan.kills(int(seed), Victim.CLIENT), life, life + 1)
     doomed = DoomedRecord(written, kill)
     doomed.note(Born())
-    works = plan.works(int(seed), f"{Victim.CLIENT} in life {life}", is_eager=True)
+    planned = works(int(seed), f"{Victim.CLIENT} in life {life}", is_eager=True)
     open_jobs = partial(database.open_jobs, path)
     stopping = asyncio.Event()
-    await Client(None, None, works, doomed, open_jobs, stopping, max_open=MAX_OPEN).run()
+    await Client(None, None, planned, doomed, open_jobs, stopping, max_open=MAX_OPEN).run()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ STANDBY = "standby"
 LONGEST_PAUSE = 20.0 * TIMEOUT_FACTOR
 """Seconds in which a standby must have taken over from a scheduler that sleeps."""
 
+REST = 1.0
+"""Seconds before a client starts again; for what it did to go on in between."""
+
 OVERLAP = 0.5
 """Seconds that the new leader has to write before the old one wakes."""
 
@@ -87,11 +90,14 @@ class Reaper:
         self.seconds = loop.time() - begun
 
     async def _until_killed_enough(self, kills: int, tasks: list[asyncio.Task[None]]) -> None:
-        while self.kills.total() < kills and len(self.problems) <= MAX_PROBLEMS:
+        while self._count() < kills and len(self.problems) <= MAX_PROBLEMS:
             for task in tasks:
                 if task.done():
                     task.result()
             await asyncio.sleep(LOOK)
+
+    def _count(self) -> int:
+        return sum(count for (kind, _), count in self.kills.items() if kind != Victim.CLIENT)
 
     async def _reap(self, victim: Victim, process: Process) -> None:
         for kill in plan.kills(self._seed, victim):
@@ -103,6 +109,8 @@ class Reaper:
                 await self._live(victim, process, kill)
             except EndedByItself as error:
                 self.problems.append(str(error))
+            if victim is Victim.CLIENT:
+                await asyncio.sleep(REST)
         if victim is not Victim.CLIENT:
             await process.start()
 
@@ -152,6 +160,7 @@ class Reaper:
                             await asyncio.sleep(LOOK)
                 except TimeoutError:
                     self.leaderless.append(f"{victim} slept for {LONGEST_PAUSE:.0f} s, and led")
+                    return
                 await asyncio.sleep(OVERLAP)
             self._note_pause(victim, "another took over")
 

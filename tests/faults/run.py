@@ -12,14 +12,15 @@ from pathlib import Path
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
 from broker_queue.protocol.names import Names
-from tests.faults import checks, database, journal, plan, record
+from tests.faults import checks, database, journal, record
 from tests.faults.cancels import LateStart, late_starts
 from tests.faults.client import Client
 from tests.faults.evidence import Evidence
-from tests.faults.plan import QUEUES, SCHEDULERS, WORKERS, Victim
+from tests.faults.plan import SCHEDULERS, WORKERS, Victim
 from tests.faults.processes import Broker, EndedByItself, Process
 from tests.faults.reaper import Reaper
 from tests.faults.record import Canceled, Record, Retried, Submitted
+from tests.faults.works import QUEUES, works
 from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import TIMEOUT_FACTOR, until
@@ -43,6 +44,9 @@ SETTINGS = {
 }  # fmt: skip
 """Small, so that the line, the window, leases and many transactions take part."""
 
+NOTHING_IS_LOST = {"LOST_AFTER": "3600"}
+"""While the broker lives: what is lost all the same must not be made good before anybody sees it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -50,7 +54,7 @@ class Options:
 
     Attributes:
         seed: of kills and graphs.
-        kills: how many, if the time suffices.
+        kills: how many, besides those of clients, if the time suffices.
         seconds: how long at most; settling and checking come on top.
         mutation: a deliberate bug.
         folder: for the database, journals and logs.
@@ -118,9 +122,8 @@ class Run:
         self._record = Record()
         self._stopping = asyncio.Event()
         settings = {"URL": node.url, "NAMESPACE": NAMESPACE, "DATABASE": str(self._database)}
-        self._environment = {
-            f"BROKER_QUEUE_{name}": value for name, value in {**settings, **SETTINGS}.items()
-        }
+        settings |= SETTINGS if options.broker_dies else SETTINGS | NOTHING_IS_LOST
+        self._environment = {f"BROKER_QUEUE_{name}": value for name, value in settings.items()}
         mutation = [] if options.mutation is None else [options.mutation]
         self._epochs = options.folder / "epochs.journal"
         self._processes = {
@@ -204,7 +207,7 @@ class Run:
                 Client(
                     self._url,
                     NAMESPACE,
-                    plan.works(self._options.seed, number),
+                    works(self._options.seed, number),
                     self._record,
                     lambda: watching.progress.open,
                     self._stopping,

@@ -30,6 +30,7 @@ from tests.faults.record import (
     Submitted,
     Told,
 )
+from tests.faults.works import works
 
 GRAPH = Graph()
 FIRST = GRAPH.add("step", {"work": 0, "succeed_at": 2}, max_attempts=2).id
@@ -270,7 +271,7 @@ def test_an_attempt_that_was_to_succeed_may_be_interrupted_by_its_time_limit() -
 def graphs(seed: int) -> list[list[tuple[Any, ...]]]:
     return [
         [(job.type, job.args, len(job.dependencies), job.max_attempts) for job in work.graph.jobs]
-        for work in islice(plan.works(seed, 0), 50)
+        for work in islice(works(seed, 0), 50)
     ]
 
 

@@ -16,7 +16,8 @@ from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.faults import lifeline
 from tests.faults.journal import Journal
-from tests.faults.plan import CHANNELS, CLAIMED, TYPES, Victim
+from tests.faults.plan import Victim
+from tests.faults.works import CHANNELS, CLAIMED, TYPES
 
 CONCURRENCY = 4
 

@@ -310,7 +310,7 @@ class PureEngine:
                 lines.setdefault(facts.queue_key, []).append(facts)
         for queue_key, line in lines.items():
             line.sort(key=lambda facts: (-self.specs[facts.key][0], facts.key))
-            for facts in line[: WINDOW - taken[queue_key]]:
+            for facts in line[: max(0, WINDOW - taken[queue_key])]:
                 dispatch = Dispatch.PUBLISHED if facts.key % 2 else Dispatch.PUBLISHING
                 self.jobs[facts.key] = msgspec.structs.replace(facts, dispatch=dispatch)
 

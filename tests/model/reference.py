@@ -202,7 +202,7 @@ class Reference:
         opened = [it for it in (self.jobs[n] for n in named) if it.state not in FINAL]
         running = sum(it.state is State.RUNNING for it in opened)
         for it in opened:
-            lies_in_queue = it.in_window
+            lies_in_queue = it.in_window or (it.state is State.RUNNING and it.lease is None)
             self._leave(it, State.CANCELED)
             it.in_window = lies_in_queue
         self._settle()
@@ -381,7 +381,7 @@ class Reference:
         """Give each queue what it has room for: by priority, then by age."""
         for queue in {it.queue for it in self.jobs if it.queue is not None}:
             mine = [it for it in self.jobs if it.queue == queue]
-            free = WINDOW - sum(it.in_window for it in mine)
+            free = max(0, WINDOW - sum(it.in_window for it in mine))
             line = [it for it in mine if it.state is State.QUEUED and not it.in_window]
             for it in sorted(line, key=lambda it: -it.priority)[: max(0, free)]:
                 it.in_window = it.was_in_window = True

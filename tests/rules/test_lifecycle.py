@@ -153,10 +153,22 @@ def test_a_worker_s_clock_counts_only_within_ours() -> None:
         assert after.started_at == kept
 
 
-def test_a_canceled_job_keeps_its_place_in_the_queue_until_it_is_dropped() -> None:
-    after = decide(job(State.QUEUED, dispatch=Dispatch.PUBLISHED), lifecycle.Cancel(), NOW)
+@pytest.mark.parametrize(
+    ("facts", "kept"),
+    [
+        (job(State.QUEUED), Dispatch.NONE),
+        (job(State.QUEUED, dispatch=Dispatch.PUBLISHING), Dispatch.PUBLISHING),
+        (job(State.QUEUED, dispatch=Dispatch.PUBLISHED), Dispatch.PUBLISHED),
+        (job(State.RUNNING), Dispatch.PUBLISHED),  # unacknowledged, it may come back
+        (job(State.RUNNING, leased_until=NOW + 1), Dispatch.NONE),
+    ],
+)
+def test_a_canceled_job_keeps_its_place_in_the_queue_until_it_is_dropped(
+    facts: JobFacts, kept: Dispatch
+) -> None:
+    after = decide(facts, lifecycle.Cancel(), NOW)
     assert isinstance(after, JobFacts)
-    assert (after.state, after.dispatch) == (State.CANCELED, Dispatch.PUBLISHED)
+    assert (after.state, after.dispatch) == (State.CANCELED, kept)
 
 
 @pytest.mark.parametrize(

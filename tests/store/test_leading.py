@@ -64,6 +64,28 @@ async def test_what_needs_a_disk_with_room_waits_for_it_with_one_line_for_each_c
     assert f"waiting: the database {database.path} has no room (SQLITE_FULL" in waiting
 
 
+async def test_one_trouble_is_told_once_though_sqlite_has_more_than_one_name_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors = [
+        DatabaseDown("SQLITE_IOERR_WRITE", Trouble.DISK),
+        DatabaseDown("SQLITE_IOERR_FSYNC", Trouble.DISK),
+        DatabaseDown("SQLITE_FULL", Trouble.FULL),
+    ]
+
+    async def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    assert await leading.once_possible(call, asyncio.Event()) == "done"
+    assert messages(caplog) == [
+        ("ERROR", "waiting: SQLITE_IOERR_WRITE"),
+        ("ERROR", "waiting: SQLITE_FULL"),
+        ("INFO", "the database works again"),
+    ]
+
+
 async def test_a_stop_ends_the_wait_and_damage_is_not_waited_for() -> None:
     stopped = asyncio.Event()
 

@@ -102,7 +102,8 @@ def test_what_is_asked_often_reads_no_whole_table(engine: Engine) -> None:
         dispatch.publishing(connection)
         dispatch.lying_jobs(connection, [1])
         dispatch.queues_with_held(connection)
+        dispatch.queues_with_lying(connection)
         dispatch.held(connection, 1)
         dispatch.unpublish(connection, 1)
-    assert len(executed) == 11
+    assert len(executed) == 12
     assert scans(engine, executed) == []

@@ -123,7 +123,7 @@ class SmallDisk:
 
     def protect(self) -> None:
         """Make the file system read-only; nothing that runs on it may have a file open."""
-        remount = [*self.command, "mount", "-o", "remount,ro", str(self.folder)]
+        remount = [*self.command, "mount", "-o", "remount,bind,ro", str(self.folder)]
         subprocess.run(remount, check=True)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A TCP proxy before the broker, to cut connections without touching the broker."""
+"""A TCP proxy before the broker, to cut or freeze connections without touching the broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yarl import URL
 
 
 class Proxy:
-    """Forwards to the broker until it is told to cut.
+    """Forwards to the broker until it is told to cut or to freeze.
 
     Args:
         url: of the broker.
@@ -20,6 +20,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._flows = asyncio.Event()
+        self._flows.set()
 
     @property
     def url(self) -> str:
@@ -33,6 +35,14 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """Accept connections and what they send as far as buffers hold it, and pass nothing on."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        """Pass on what came since `freeze`, also of connections that were given up meanwhile."""
+        self._flows.set()
+
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
@@ -45,6 +55,7 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self.thaw()
         self.cut()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -61,6 +72,7 @@ class Proxy:
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(1 << 16):
+                await self._flows.wait()
                 sink.write(data)
                 await sink.drain()
         except ConnectionError:

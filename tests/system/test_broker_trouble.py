@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -83,8 +84,16 @@ async def ended(queue: JobQueue, graph: Graph) -> None:
 
 @pytest.mark.timeout(240)
 async def test_while_the_broker_is_short_of_disk_clients_hear_it_and_nothing_is_done_twice(
-    node: PrivateNode, database: Path
+    node: PrivateNode, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def log_says(text: str) -> None:
+        async def said() -> bool:
+            return f"{text} (client)" in caplog.text
+
+        await until(said)
+
     async with everybody(node, database) as those:
         graph = layers(20, 10)
         await those.queue.submit(graph)
@@ -97,7 +106,9 @@ async def test_while_the_broker_is_short_of_disk_clients_hear_it_and_nothing_is_
         assert time.monotonic() - begun < 2 * CLIENT_TIMEOUT
         with pytest.raises(Unavailable):
             await those.queue.job_status(late)
+        await log_says("the broker is short of memory or disk and takes no messages at present")
         await rabbitmqctl(node, *NO_ALARM)
+        await log_says("the broker takes messages again")
         await ended(those.queue, graph)
         assert await those.queue.enqueue("step", id=late) == late
         assert (await those.queue.wait(late, timeout=PATIENCE)).result == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from broker_queue.client import JobQueue
+from broker_queue.deliveries import Deliveries
 from broker_queue.job import State
 from broker_queue.requests import Requests
 from broker_queue.running import Job
@@ -108,7 +109,7 @@ async def test_the_second_copy_of_a_canceled_job_is_not_started(
 async def test_a_job_that_is_claimed_is_not_started_after_its_cancel_whatever_the_worker_heard(
     queue: JobQueue, broker_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Worker, "_cancel", lambda _worker, _tokens: None)  # it is deaf
+    monkeypatch.setattr(Deliveries, "cancel", lambda _deliveries, _tokens: None)  # it is deaf
     worker, started = noting(claim=True)
     canceled = [await queue.enqueue("a") for _ in range(5)]
     for job in canceled:

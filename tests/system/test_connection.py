@@ -7,7 +7,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -116,3 +116,20 @@ async def test_channels_that_were_closed_leave_nothing_behind(broker_url: str) -
         for _ in range(100):
             await (await session.open_channel(essential=False)).close()
         assert futures() < before + 50
+
+
+async def test_closing_ends_a_connection_whose_library_lost_the_cancellation(
+    broker_url: str,
+) -> None:
+    begun = asyncio.Event()
+
+    async def lose_it(_session: Session) -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    connection = Connection(broker_url, name="test", setup=lose_it)
+    await connection.start()
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        await connection.close()

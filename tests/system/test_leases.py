@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker_queue import leasing, worker
+from broker_queue import deliveries, leasing
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import JobId, State
@@ -252,7 +252,7 @@ async def test_a_worker_that_is_busy_by_lease_holds_no_other_job_back(
     database: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(deliveries, "LONGEST_WAIT", 0.05)
     busy, idle = Held(), Held()
     idle.may_end.set()
     async with running(busy.worker, broker_url, namespace):
@@ -300,7 +300,7 @@ async def test_a_worker_of_two_types_hands_back_what_it_has_no_slot_for(
     namespace: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(deliveries, "LONGEST_WAIT", 0.05)
     busy = Held()
     busy.worker.register("other", busy.long)
     async with running(busy.worker, broker_url, namespace):

@@ -88,6 +88,24 @@ async def test_a_running_job_without_a_word_is_lost_as_well(
     assert (second.message_id, second.headers["attempt"]) == (job, 1)
 
 
+async def test_canceled_jobs_whose_messages_were_purged_make_room_for_others(
+    broker_url: str, namespace: str, database: Path
+) -> None:
+    async with (
+        RunningScheduler(
+            url=broker_url, namespace=namespace, database=database, lost_after=LOST_AFTER, window=2
+        ),
+        RawClient(broker_url, namespace) as raw,
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+    ):
+        canceled = [await queue.enqueue("a") for _ in range(2)]
+        following = await queue.enqueue("a")
+        for job in canceled:
+            await queue.cancel_job(job)
+        await purge(raw, raw.names.job_queue("a"), 2)
+        assert (await raw.take("a")).message_id == following
+
+
 async def test_what_a_deleted_queue_held_is_published_again(
     queue: JobQueue, raw: RawClient, broker_url: str, namespace: str
 ) -> None:

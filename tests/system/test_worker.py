@@ -348,7 +348,7 @@ async def test_exactly_as_many_jobs_run_at_once_as_the_concurrency_allows(
     async with running(worker, broker_url, namespace):
 
         async def holds_all_that_it_may() -> bool:
-            return len(worker._held) == 6  # three of each type
+            return inside > 0 and len(worker._deliveries._held) == 6  # three of each type
 
         await until(holds_all_that_it_may)
         assert inside == 3

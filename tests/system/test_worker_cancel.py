@@ -89,7 +89,7 @@ async def test_a_job_canceled_while_it_waits_in_the_worker_for_its_turn_never_ru
         held = await queue.enqueue("note")
 
         async def is_held() -> bool:
-            return len(worker._held) == 2
+            return len(worker._deliveries._held) == 2
 
         await until(is_held)
         await queue.cancel_job(held)

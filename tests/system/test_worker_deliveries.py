@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker_queue import worker as worker_module
 from broker_queue.client import JobQueue
 from broker_queue.execution import Execution
 from broker_queue.graph import new_job_id
@@ -16,7 +18,8 @@ from broker_queue.running import Job
 from broker_queue.worker import Worker
 from tests.support.job_messages import WRONG_HEADERS
 from tests.support.raw import RawClient
-from tests.support.waiting import PATIENCE
+from tests.support.schedulers import RunningScheduler
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 from tests.support.workers import running
 
 
@@ -98,7 +101,7 @@ async def test_a_second_copy_of_a_job_that_runs_costs_no_slot(
     async with running(worker, broker_url, namespace), asyncio.timeout(PATIENCE):
         first = await queue.enqueue("echo")
         assert await begun.get() == first
-        (token,) = worker._executions
+        (token,) = worker._deliveries._executions
         headers = {"protocol": 1, "attempt": 1, "max_attempts": 1, "dependency_count": 0}
         await put_into_its_queue(raw, headers, message_id=first, token=token)
         second = await queue.enqueue("echo")
@@ -132,3 +135,28 @@ async def test_a_delivery_that_the_worker_fails_at_comes_again(
             assert [await queue.result(job) for job in jobs] == [[1, None]] * 2
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.exc_info is not None for record in errors] == [True]
+
+
+async def test_a_worker_whose_consumer_is_gone_without_a_word_consumes_anew(
+    broker_url: str,
+    namespace: str,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(worker_module, "FIRST_PAUSE", 0.1)
+    worker = echoing()
+    async with (
+        RunningScheduler(
+            url=broker_url, namespace=namespace, database=database, hello_interval=1.0
+        ),
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        running(worker, broker_url, namespace),
+    ):
+        await queue.result(await queue.enqueue("echo"), timeout=PATIENCE)
+        channel, (consumer,) = worker._intake._channel, worker._intake._consumers
+        assert channel is not None
+        await channel.stop_consuming(consumer)
+        job = await queue.enqueue("echo")
+        assert await queue.result(job, timeout=PATIENCE) == [1, None]
+    assert [record for record in caplog.records if "consuming anew" in record.msg]

@@ -119,23 +119,31 @@ class Deliveries:
         return True
 
     async def _wait_for_slot(self, delivery: Delivery, job: DequeuedJob) -> None:
+        if not self._intake.has_free or self._stopping.is_set():
+            if not await self._has_waited(delivery, job):
+                return
+        else:
+            await self._intake.acquire()  # at once
+        try:
+            await self._decide(delivery, job)
+        finally:
+            self._intake.release()
+
+    async def _has_waited(self, delivery: Delivery, job: DequeuedJob) -> bool:
+        """Return whether a slot was taken; if not, the message is handed back."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         slot = asyncio.ensure_future(self._intake.acquire())
         either: set[asyncio.Future[Any]] = {stopping, slot}
         await asyncio.wait(either, timeout=LONGEST_WAIT, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not slot.done():
-            slot.cancel()
-            await self._intake.narrow()
-            is_stopping = self._stopping.is_set()
-            reason = "the worker stops" if is_stopping else "no slot became free"
-            if not await self._drop_copy(delivery, job):
-                await self._hand_back(delivery, job.token, reason)
-            return
-        try:
-            await self._decide(delivery, job)
-        finally:
-            self._intake.release()
+        if slot.done():
+            return True
+        slot.cancel()
+        await self._intake.narrow()
+        reason = "the worker stops" if self._stopping.is_set() else "no slot became free"
+        if not await self._drop_copy(delivery, job):
+            await self._hand_back(delivery, job.token, reason)
+        return False
 
     async def _decide(self, delivery: Delivery, job: DequeuedJob) -> None:
         """Run a delivery that has a slot, unless something happened while it waited for it."""

@@ -92,6 +92,7 @@ class Execution:
         self._telling: asyncio.Future[None] | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
+        self._leasing: asyncio.Task[None] | None = None
 
     async def run(self) -> bool:
         """Run the job, report, and acknowledge once the report is confirmed.
@@ -140,7 +141,7 @@ class Execution:
         self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
         timer = loop.call_later(STARTED_AFTER, self._report_started)
-        leasing = asyncio.create_task(self._keep_lease(), name=f"lease of {self._job.id}")
+        lease_timer = loop.call_later(self._lease_after, self._start_leasing)
         self._attempt = asyncio.create_task(
             attempt(self._handler, self._job, self._max_result), name=f"job {self._job.id}"
         )
@@ -148,7 +149,9 @@ class Execution:
             outcome = await self._outcome(self._attempt)
         finally:
             timer.cancel()
-            await end(leasing)
+            lease_timer.cancel()
+            if self._leasing is not None:
+                await end(self._leasing)
             if self._progress_timer is not None:
                 self._progress_timer.cancel()
         self._log(outcome)
@@ -194,13 +197,16 @@ class Execution:
             self._job.stop()
             self._attempt.cancel()
 
+    def _start_leasing(self) -> None:
+        self._leasing = asyncio.create_task(self._keep_lease(), name=f"lease of {self._message.id}")
+
     async def _keep_lease(self) -> None:
         try:
             verdict = await keep_lease(
                 self._reporting.requests,
                 self.token,
                 self._worker,
-                after=self._lease_after,
+                after=0.0,
                 granted=self._hold_by_lease,
             )
         except Exception:  # of one job: the others that run here go on

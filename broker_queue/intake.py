@@ -60,6 +60,11 @@ class Intake:
             self._consumers, self._prefetch = [], 0
         await self._consume(self._all)
 
+    @property
+    def has_free(self) -> bool:
+        """Whether `acquire` returns at once."""
+        return not self._slots.locked()
+
     async def acquire(self) -> None:
         """Take a slot as soon as one is free, in turn."""
         await self._slots.acquire()

@@ -26,6 +26,7 @@ from broker_queue.amqp.failures import (
 )
 from broker_queue.amqp.flight import Flight, Settled
 from broker_queue.amqp.framing import message_frames
+from broker_queue.amqp.settling import Acknowledgements
 from broker_queue.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Channel:
         self.session = session
         self.underlying = underlying
         self._closing = underlying.closing
+        self._acknowledgements = Acknowledgements(underlying.number, self._write_acknowledgements)
         if essential:
             underlying.on_consumer_cancel_callbacks.add(self._on_consumer_canceled)
             self._closing.add_done_callback(self._on_closed)
@@ -304,10 +306,20 @@ class Channel:
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
+        if not multiple:
+            await self._acknowledgements.add(tag)
+            return
         async with self._in_time("could not acknowledge"):
-            await self.underlying.basic_ack(tag, multiple=multiple, wait=False)
+            await self.underlying.basic_ack(tag, multiple=True, wait=False)
+
+    async def _write_acknowledgements(self, frames: bytes) -> None:
+        async with self._in_time("could not acknowledge"):
+            if self.underlying.is_closed:
+                raise Unavailable("could not acknowledge: the channel is closed")
+            await self.underlying.write_queue.put(ChannelFrame(frames, False, None))
 
     async def requeue(self, tag: int, *, again: bool = True) -> None:
+        self._acknowledgements.skip(tag)
         async with self._in_time("could not hand back"):
             await self.underlying.basic_reject(tag, requeue=again, wait=False)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiormq import spec
 from pamqp import encode, frame
 from pamqp.body import ContentBody
-from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
+from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
 if TYPE_CHECKING:
     from broker_queue.amqp.channel import Outgoing
@@ -22,6 +22,9 @@ _HEADER_FRAME = struct.Struct(">BHIHxxQ")
 """Frame type, channel, size of the payload; class, (weight,) size of the body: AMQP 0-9-1, 2.3.5."""
 _HEADER_SIZE = 12
 _BASIC_CLASS = 60
+_ACK_FRAME = struct.Struct(">BHIHHQBB")
+_ACK_SIZE = 13
+_ACK = 80
 _FLAGS = struct.Struct(">H")
 _TIMESTAMP = struct.Struct(">Q")
 
@@ -52,6 +55,12 @@ def message_frames(message: Outgoing, channel: int, max_body: int) -> bytes:
     starts = range(0, len(body), max_body)
     parts += [frame.marshal(ContentBody(body[at : at + max_body]), channel) for at in starts]
     return b"".join(parts)
+
+
+def acknowledgement(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """Return the frame of a ``basic.ack``."""
+    end = FRAME_END_CHAR[0]
+    return _ACK_FRAME.pack(FRAME_METHOD, channel, _ACK_SIZE, _BASIC_CLASS, _ACK, tag, multiple, end)
 
 
 @lru_cache(maxsize=1_000)

@@ -73,7 +73,7 @@ class Outbox:
         on_up: called when there is a new connection.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the parts of a scheduler, put together in one place
         self,
         url: str,
         names: Names,

@@ -172,10 +172,9 @@ async def test_a_worker_ends_with_the_error_of_any_of_its_parts(
 
 
 async def test_a_job_whose_lease_fails_unexpectedly_is_handed_back(
-    queue: JobQueue,
-    raw: RawClient,
     broker_url: str,
     namespace: str,
+    database: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -197,10 +196,15 @@ async def test_a_job_whose_lease_fails_unexpectedly_is_handed_back(
         finally:
             stopped.set()
 
-    async with running(worker, broker_url, namespace):
-        job = await queue.enqueue("a")
-        async with asyncio.timeout(PATIENCE):
-            await stopped.wait()
-    delivery = await raw.take("a")
-    assert (delivery.message_id, delivery.headers["attempt"]) == (job, 1)
+    async with (
+        RunningScheduler(url=broker_url, namespace=namespace, database=database, lease_after=0.1),
+        JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue,
+        RawClient(broker_url, namespace) as raw,
+    ):
+        async with running(worker, broker_url, namespace):
+            job = await queue.enqueue("a")
+            async with asyncio.timeout(PATIENCE):
+                await stopped.wait()
+        delivery = await raw.take("a")
+        assert (delivery.message_id, delivery.headers["attempt"]) == (job, 1)
     assert f"the lease of job {job} cannot be kept" in caplog.text

@@ -12,7 +12,7 @@ from contextlib import suppress
 from msgspec import UnsetType
 
 from broker_queue.amqp.channel import Delivery
-from broker_queue.amqp.ending import end
+from broker_queue.amqp.ending import end, ended
 from broker_queue.errors import Unavailable
 from broker_queue.failpoints import Point, failpoint
 from broker_queue.handler import Handler
@@ -236,7 +236,8 @@ class Execution:
                 if task is not None and task.cancelling():
                     if self._job is not None:
                         self._job.stop()
-                    await end(running)
+                    running.cancel()
+                    await ended(running)  # whatever it does to clean up is its own affair
                     raise
                 return failed(asyncio.CancelledError("the job function canceled itself"))
             return _released(self._stopped_because)

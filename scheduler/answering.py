@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
+from broker_queue.amqp.ending import end
 from broker_queue.errors import Invalid, RequestError, Unavailable
 from broker_queue.job import State
 from broker_queue.protocol import messages
@@ -99,9 +100,7 @@ class Answering:
 
     async def close(self) -> None:
         """Answer no more; who asked asks the next scheduler."""
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*map(end, self._under_way), return_exceptions=True)
 
     async def _answer(self, request: Request, reply: ReplyAddress) -> None:
         kind, answer = await self._found(request)

@@ -37,5 +37,7 @@ def configure(settings: Settings) -> None:
         else JsonFormatter()
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for noisy in ("aio_pika", "aiormq", "alembic", "aiosqlite"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for library in ("aio_pika", "aiormq"):  # what they log of lost connections is logged by us
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    for library in ("alembic", "aiosqlite"):
+        logging.getLogger(library).setLevel(logging.ERROR)

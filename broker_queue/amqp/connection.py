@@ -21,7 +21,7 @@ from yarl import URL
 
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
-from broker_queue.amqp.ending import end, ended, raise_if_canceled
+from broker_queue.amqp.ending import end, ended
 from broker_queue.amqp.failures import (
     CALL_TIMEOUT,
     as_unavailable,
@@ -272,7 +272,6 @@ class Connection:
         """Return why the session was lost; tell of the times in which the broker takes no messages."""
         is_blocked = False
         while True:
-            raise_if_canceled()
             await asyncio.wait([session.lost], timeout=LOOK)
             if session.lost.done():
                 return session.lost.result()

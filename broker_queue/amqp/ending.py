@@ -9,35 +9,36 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+AGAIN = 1.0
+"""Seconds after which a task is canceled once more."""
+
 
 async def ended(task: asyncio.Task[Any]) -> None:
     """Return once `task` has ended, undisturbed by who waits; an error of its own is raised."""
-    canceled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            canceled = error
-    if canceled is not None:
-        if not task.cancelled():
-            task.exception()  # seen; whoever was canceled wants to hear of nothing
-        raise canceled
-    if not task.cancelled():
-        task.result()
-
-
-def raise_if_canceled() -> None:
-    """Raise what the task that runs this has been canceled with, if that was lost on the way.
-
-    `asyncio.wait_for`, which the client library uses, loses a cancellation that comes together with
-    the answer; Python 3.12 mended that (https://github.com/python/cpython/issues/86296).
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    await _see_to_its_end(task, cancels=False)
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel `task` and return once it has ended; an error of its own is raised."""
-    task.cancel()
-    await ended(task)
+    """Cancel `task` and return once it has ended; an error of its own is raised.
+
+    It is canceled again and again. `asyncio.wait_for`, with which the client library waits for the
+    broker, loses a cancellation that comes together with the answer, and the task would go on for ever;
+    Python 3.12 mended that (https://github.com/python/cpython/issues/86296).
+    """
+    await _see_to_its_end(task, cancels=True)
+
+
+async def _see_to_its_end(task: asyncio.Task[Any], *, cancels: bool) -> None:
+    canceled: asyncio.CancelledError | None = None
+    while not task.done():
+        if cancels:
+            task.cancel()
+        try:
+            await asyncio.wait([task], timeout=AGAIN if cancels else None)
+        except asyncio.CancelledError as error:
+            canceled = error
+    own = None if task.cancelled() else task.exception()
+    if canceled is not None:
+        raise canceled
+    if own is not None:
+        raise own

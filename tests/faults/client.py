@@ -127,7 +127,8 @@ class Client:
 
     async def _wait(self, job: JobId) -> None:
         status = await _until_answered(lambda: self._queue.wait(job))
-        self._record.note(Told(job=job, state=status.state, result=status.raw_result))
+        result = None if status.raw_result is None else bytes(status.raw_result)
+        self._record.note(Told(job=job, state=status.state, result=result))
 
 
 async def _until_answered(call: Callable[[], Awaitable[T]]) -> T:

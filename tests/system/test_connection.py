@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from broker_queue.amqp.connection import Connection, Session
+from broker_queue.background import Background
 from tests.support.waiting import PATIENCE
 
 TURNS = 30
@@ -133,3 +134,21 @@ async def test_closing_ends_a_connection_whose_library_lost_the_cancellation(
     async with asyncio.timeout(PATIENCE):
         await begun.wait()
         await connection.close()
+
+
+async def test_a_part_that_lost_its_cancellation_is_canceled_again() -> None:
+    background = Background()
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def lose_the_first() -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        lost.set()
+        await asyncio.Event().wait()
+
+    background.start(lose_the_first(), "losing")
+    await begun.wait()
+    async with asyncio.timeout(PATIENCE):
+        await background.close()
+    assert lost.is_set()

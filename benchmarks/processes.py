@@ -1,0 +1,91 @@
+"""Processes of a contender, which end with ours, and the processor time that they took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from broker_queue.local_broker.guard import guarded
+
+ROOT = Path(__file__).parents[1]
+
+PATIENCE = 5.0
+"""Seconds after each request to stop; at the third, the guard kills what it guards."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Processes:
+    """Processes that are started together and stopped together.
+
+    Args:
+        folder: for what they say.
+        environment: beyond our own.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._running]
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start a command; it ends with this process, even if this one is killed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        binaries = str(Path(sys.executable).parent)
+        with self.log(name).open("ab") as log:
+            self._running.append(
+                subprocess.Popen(
+                    guarded(command),
+                    cwd=ROOT,
+                    env=os.environ
+                    | {"PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+                    | self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+
+    def log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def stop(self) -> None:
+        """Stop them, the last first."""
+        for process in reversed(self._running):
+            _stop(process)
+        self._running.clear()
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time of processes and all that they started; 0 where no one tells."""
+    children: dict[int, list[int]] = defaultdict(list)
+    ticks: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            pid = int(stat.parent.name)
+            fields = stat.read_text().rpartition(")")[2].split()  # proc(5), from the third on
+            children[int(fields[1])].append(pid)
+            ticks[pid] = sum(map(int, fields[11:15]))  # own and of ended children, user and system
+    total, left = 0, list(pids)
+    while left:
+        pid = left.pop()
+        total += ticks.get(pid, 0)
+        left += children[pid]
+    return total / TICKS
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for _ in range(3):
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)

@@ -10,33 +10,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
 
 from benchmarks.contenders.contender import Contender, Place
 from benchmarks.contenders.ours import Ours
 from benchmarks.measuring import measure, measure_latency
+from benchmarks.roster import ROSTER
 from benchmarks.workloads import WORKLOADS
-
-CONTENDERS: dict[str, tuple[str, str]] = {
-    "floor": ("floor", "Floor"),
-    "ours": ("ours", "Ours"),
-    "ours-classic": ("ours", "OursClassic"),
-    "celery": ("celery", "Celery"),
-    "dramatiq": ("dramatiq", "Dramatiq"),
-    "taskiq": ("taskiq", "Taskiq"),
-    "dask": ("dask", "Dask"),
-}
-"""Name on the command line → module and class."""
 
 
 def make(name: str, place: Place) -> Contender:
     """Return a contender; its module is imported only now."""
-    module, kind = CONTENDERS[name]
-    factory: Callable[[Place], Contender] = getattr(
-        import_module(f"benchmarks.contenders.{module}"), kind
-    )
+    entry = ROSTER[name]
+    module = import_module(f"benchmarks.contenders.{entry.module}")
+    factory: Callable[[Place], Contender] = getattr(module, entry.kind)
     return factory(place)
 
 
@@ -45,7 +34,7 @@ def main(name: str) -> None:
     place = Place.from_environment()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
 
-    def answer(content: dict[str, object]) -> None:
+    def answer(content: Mapping[str, object]) -> None:
         answers.write(json.dumps(content) + "\n")
         answers.flush()
 

@@ -16,7 +16,7 @@ def checksum(salt: int, parents: Sequence[int] = (), marker: str | None = None) 
 
     Args:
         salt: its input.
-        parents: results of the jobs that it depends on, in their order.
+        parents: results of the jobs that it depends on.
         marker: path of a file; the attempt that makes it fails. So every contender's retries are
             the same, whether or not a job can ask it for the number of its attempt.
 

@@ -22,13 +22,16 @@ class Place:
         broker: AMQP URL.
         redis: URL, for the results of those that keep them there.
         folder: for whatever it writes.
-        namespace: of our queues.
+        namespace: first part of the names of queues; no other life of a contender has it that was
+            killed with messages left.
+        confirms: peers that can do without confirms wait for them.
     """
 
     broker: str
     redis: str = ""
     folder: str = ""
     namespace: str = "bench"
+    confirms: bool = True
 
     @property
     def environment(self) -> dict[str, str]:

@@ -24,7 +24,6 @@ from benchmarks.workloads import Plan, Task
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
 from broker_queue.amqp.connection import Connection, Session
 
-JOBS, RESULTS = "bench-floor.jobs", "bench-floor.results"
 PREFETCH = 200
 IN_FLIGHT = 500
 """Messages of one piece whose confirms are waited for together."""
@@ -39,7 +38,8 @@ class Floor:
         self._place = place
         self._processes = Processes(Path(place.folder), place.environment)
         self._runner = make_runner()
-        self._end = _End(place.broker, RESULTS, self._on_result)
+        jobs, results = _queues(place)
+        self._end = _End(place.broker, results, jobs, self._on_result)
         self._run: _Run | None = None
 
     def why_not(self, plan: Plan) -> str | None:
@@ -74,10 +74,12 @@ class Floor:
 
 
 class _End:
-    """A connection that consumes one quorum queue and publishes with confirms."""
+    """A connection that consumes one quorum queue and publishes to another, with confirms."""
 
-    def __init__(self, url: str, queue: str, on_delivery: Callable[[Delivery], None]) -> None:
-        self._queue = queue
+    def __init__(
+        self, url: str, queue: str, other: str, on_delivery: Callable[[Delivery], None]
+    ) -> None:
+        self._queue, self._other = queue, other
         self._on_delivery = on_delivery
         self._connection = Connection(url, name=queue, setup=self._set_up)
         self._channel: Channel | None = None
@@ -89,11 +91,11 @@ class _End:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def publish(self, queue: str, content: object) -> None:
-        """Return once the broker has confirmed it."""
+    async def publish(self, content: object) -> None:
+        """Send to the other end; return once the broker has confirmed it."""
         assert self._channel is not None
         body = json.dumps(content).encode()
-        await self._channel.publish(Outgoing(exchange="", routing_key=queue, body=body))
+        await self._channel.publish(Outgoing(exchange="", routing_key=self._other, body=body))
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do something beside what comes in."""
@@ -103,7 +105,7 @@ class _End:
 
     async def _set_up(self, session: Session) -> None:
         self._channel = await session.open_channel()
-        for queue in (JOBS, RESULTS):
+        for queue in (self._queue, self._other):
             await self._channel.declaring.declare_queue(
                 queue, durable=True, arguments={"x-queue-type": "quorum"}
             )
@@ -156,10 +158,10 @@ class _Run:
             "parents": self._plan.inputs(task, self._results),
             "marker": self._marker(position) if task.fails_once else None,
         }
-        await self._end.publish(JOBS, job)
+        await self._end.publish(job)
 
 
-async def work(url: str) -> None:
+async def work(place: Place) -> None:
     """Answer jobs until the process is ended."""
 
     def on_job(delivery: Delivery) -> None:
@@ -171,14 +173,19 @@ async def work(url: str) -> None:
             result = checksum(job["salt"], job["parents"], job["marker"])
         except PlannedFailure:
             result = None
-        await end.publish(RESULTS, {"job": job["job"], "result": result})
+        await end.publish({"job": job["job"], "result": result})
         await delivery.acknowledge()
 
-    end = _End(url, JOBS, on_job)
+    jobs, results = _queues(place)
+    end = _End(place.broker, jobs, results, on_job)
     await end.open()
     await asyncio.Event().wait()
 
 
+def _queues(place: Place) -> tuple[str, str]:
+    return f"{place.namespace}.floor.jobs", f"{place.namespace}.floor.results"
+
+
 if __name__ == "__main__":
     with make_runner() as runner:
-        runner.run(work(Place.from_environment().broker))
+        runner.run(work(Place.from_environment()))

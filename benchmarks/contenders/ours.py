@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -155,7 +154,7 @@ class OursClassic(Ours):
     """The same with classic job queues, which is what peers use."""
 
     def __init__(self, place: Place) -> None:
-        super().__init__(replace(place, namespace=f"{place.namespace}-classic"), queue_type="classic")
+        super().__init__(place, queue_type="classic")
 
 
 class _Gates:

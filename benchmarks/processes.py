@@ -48,7 +48,7 @@ class Processes:
                     cwd=ROOT,
                     env=os.environ
                     | {"PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-                    | self._environment,
+                    | dict(self._environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -171,11 +171,13 @@ class Rounds:
         return self._figures
 
     async def _turn(self, name: str, number: int) -> None:
-        left = [each for each in self._setting.sizes if _takes_part(name, each)]
-        if name in self._setting.without:
-            for workload in left:
-                self._note(name, workload, number, {"void": self._setting.without[name]})
-            return
+        left = []
+        for workload in (each for each in self._setting.sizes if _takes_part(name, each)):
+            why_not = self._why_not(name, workload)
+            if why_not is None:
+                left.append(workload)
+            else:
+                self._note(name, workload, number, {"void": why_not})
         while left:
             with suppress(Died):
                 async with Session(name, self._next_place(name)) as session:
@@ -183,16 +185,17 @@ class Rounds:
                         workload = left.pop(0)
                         figure = await self._figure(session, name, workload, number)
                         self._note(name, workload, number, figure)
-                        if "died" in figure:
-                            break
+                        if (name, workload) in self._given_up:
+                            break  # and the next session goes on
                 continue
             if left:  # it did not even start
                 workload = left.pop(0)
                 self._note(name, workload, number, {"void": "failed: it does not start"})
 
+    def _why_not(self, name: str, workload: str) -> str | None:
+        return self._setting.without.get(name) or self._given_up.get((name, workload))
+
     async def _figure(self, session: Session, name: str, workload: str, number: int) -> Figure:
-        if (name, workload) in self._given_up:
-            return {"void": self._given_up[name, workload]}
         command = {
             "workload": workload,
             "size": self._setting.sizes[workload],
@@ -203,7 +206,7 @@ class Rounds:
             return await session.ask(command, self._setting.bound)
         except Died as death:
             self._given_up[name, workload] = f"failed: {death}"
-            return {"void": f"failed: {death}", "died": True}
+            return {"void": f"failed: {death}"}
 
     def _next_place(self, name: str) -> Place:
         """Return a place without anything of an earlier life, which may have left messages."""
@@ -218,7 +221,6 @@ class Rounds:
         )
 
     def _note(self, name: str, workload: str, number: int, figure: Figure) -> None:
-        figure.pop("died", None)
         size = self._setting.sizes[workload]
         known = {"contender": name, "workload": workload, "size": size, "round": number}
         self._figures.append(known | figure)

@@ -93,8 +93,8 @@ def _cell(summary: Summary | None, reasons: list[str]) -> str:
     if summary.rate is None:
         if summary.void not in reasons:
             reasons.append(str(summary.void))
-        return f"– ({reasons.index(str(summary.void)) + 1})"
-    return f"**{summary.rate:,.0f}** ({summary.rates[0]:,.0f}–{summary.rates[-1]:,.0f})"
+        return f"no ({reasons.index(str(summary.void)) + 1})"
+    return f"**{summary.rate:,.0f}** ({summary.rates[0]:,.0f} to {summary.rates[-1]:,.0f})"
 
 
 def _ratio(found: Mapping[tuple[str, str], Summary], workload: str) -> str:

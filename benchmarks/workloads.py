@@ -109,13 +109,13 @@ class _Draft:
     salts: count[int] = field(default_factory=lambda: count(1))
 
     def strand(self, *widths: int, fails_once: bool = False) -> None:
-        """Add stages of these widths; with `fails_once`, the first job of each fails once."""
+        """Add stages of these widths; with `fails_once`, the very first job fails once."""
         stages: list[Sequence[int]] = []
         before: Sequence[int] = ()
         for width in widths:
             stage = range(len(self.tasks), len(self.tasks) + width)
             self.tasks += [
-                Task(next(self.salts), tuple(before), fails_once and position == 0)
+                Task(next(self.salts), tuple(before), fails_once and not before and position == 0)
                 for position in range(width)
             ]
             stages.append(stage)
@@ -222,14 +222,20 @@ WORKLOADS = {
             size=5_000,
             quick=1_000,
         ),
+        Workload(name="chain", text="each after the one before", make=_chain, size=500, quick=100),
         Workload(
-            name="chain", text="each after the one before", make=_chain, size=500, quick=100
+            name="fan-in-1000",
+            text="then one with all results",
+            make=_fan_in,
+            size=1_000,
+            quick=200,
         ),
         Workload(
-            name="fan-in-1000", text="then one with all results", make=_fan_in, size=1_000, quick=200
-        ),
-        Workload(
-            name="fan-in-5000", text="then one with all results", make=_fan_in, size=5_000, quick=600
+            name="fan-in-5000",
+            text="then one with all results",
+            make=_fan_in,
+            size=5_000,
+            quick=600,
         ),
         Workload(
             name="layers",

@@ -127,7 +127,7 @@ class Celery:
             for position, signature in zip(positions, signatures, strict=True)
         }
         _canvas(stages).apply_async()
-        return {position: AsyncResult(id, app=app) for position, id in ids.items()}
+        return {position: AsyncResult(each, app=app) for position, each in ids.items()}
 
     def _signature(self, plan: Plan, run: str, position: int) -> Any:
         task = plan.tasks[position]

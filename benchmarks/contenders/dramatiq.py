@@ -48,8 +48,8 @@ def _collect(ids: Sequence[str], salt: int) -> int:
     return work.checksum(salt, [_message(each).get_result(block=True) for each in ids])
 
 
-def _message(id: str) -> Any:
-    return checksum.message().copy(message_id=id)
+def _message(message_id: str) -> Any:
+    return checksum.message().copy(message_id=message_id)
 
 
 PLACE = Place.from_environment()

@@ -71,7 +71,7 @@ def _run(given: argparse.Namespace) -> int:
         )
         figures = asyncio.run(Rounds(setting, _tell).run())
         broker = asyncio.run(broker_version(node.url))
-    found = document(figures, rounds=setting.rounds, broker=broker)
+    found = document(figures, rounds=setting.rounds, broker=broker, small=given.quick)
     path = given.output or (QUICK if given.quick else LATEST)
     write(path, found)
     print("", tables.throughput(found), "", tables.latency(found), sep="\n")

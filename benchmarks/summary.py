@@ -65,13 +65,21 @@ def percentile(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
-def document(figures: Sequence[Figure], *, rounds: int, broker: str) -> dict[str, Any]:
-    """Return everything that a reader of the figures must know."""
+def document(figures: Sequence[Figure], *, rounds: int, broker: str, small: bool) -> dict[str, Any]:
+    """Return everything that a reader of the figures must know.
+
+    Args:
+        figures: of all rounds.
+        rounds: how many there were.
+        broker: its version.
+        small: the sizes are those of a quick run.
+    """
     names = dict.fromkeys(figure["contender"] for figure in figures)
     packages = sorted({package for name in names for package in ROSTER[name].packages})
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": rounds,
+        "small": small,
         "hardware": hardware(),
         "versions": {"RabbitMQ": broker} | versions(packages),
         "settings": {name: ROSTER[name].settings for name in names},

@@ -67,7 +67,8 @@ def settings(document: Mapping[str, Any]) -> str:
     hardware = document["hardware"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     lines = [
-        f"Measured on {document['date']}, {document['rounds']} rounds in turn, on "
+        f"Measured on {document['date']}, {document['rounds']} rounds in turn"
+        f"{' at the small sizes of a quick run' if document['small'] else ''}, on "
         f"{hardware['cores']} cores ({hardware['processor']}), {hardware['memory']}, "
         f"{hardware['system']}, that the broker, Redis, all processes of the contender and the "
         "client share.",

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCH_OPTIONS ?=
+SCALE_OPTIONS ?=
 PYTEST_OPTIONS ?=
 FAULTS_OPTIONS ?=
 SOAK_OPTIONS ?=
@@ -12,7 +13,7 @@ SOAK_OPTIONS ?=
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat faults fuzz soak bench bench-quick check fix clean
+.PHONY: help setup demo dev test test-quick repeat faults fuzz soak bench bench-quick bench-scale check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ bench: $(BENCH_VENV)/.installed ## ours and the peers side by side, into docs/pe
 
 bench-quick: $(BENCH_VENV)/.installed ## the same at small sizes, only shown (two minutes; BENCH_OPTIONS='--only ours')
 	$(BENCH_VENV)/bin/python -m benchmarks --quick $(BENCH_OPTIONS)
+
+bench-scale: $(BENCH_VENV)/.installed ## ours with a million jobs (half an hour; SCALE_OPTIONS='--scale 0.01')
+	$(BENCH_VENV)/bin/python -m benchmarks.scale $(SCALE_OPTIONS)
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .

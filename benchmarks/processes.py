@@ -67,20 +67,38 @@ class Processes:
 
 def processor_seconds(pids: Iterable[int]) -> float:
     """Return the processor time of processes and all that they started; 0 where no one tells."""
-    children: dict[int, list[int]] = defaultdict(list)
-    ticks: dict[int, int] = {}
+    stats = _stats()
+    return sum(sum(map(int, stats[pid][11:15])) for pid in _tree(pids, stats)) / TICKS
+
+
+def resident_mebibytes(pids: Iterable[int]) -> float:
+    """Return the memory of the largest of these processes and all that they started."""
+    stats = _stats()
+    pages = [int(stats[pid][21]) for pid in _tree(pids, stats)]
+    return max(pages, default=0) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _stats() -> dict[int, list[str]]:
+    """Return the fields of proc(5), from the third on, of every process."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile
-            pid = int(stat.parent.name)
-            fields = stat.read_text().rpartition(")")[2].split()  # proc(5), from the third on
-            children[int(fields[1])].append(pid)
-            ticks[pid] = sum(map(int, fields[11:15]))  # own and of ended children, user and system
-    total, left = 0, list(pids)
+            found[int(stat.parent.name)] = stat.read_text().rpartition(")")[2].split()
+    return found
+
+
+def _tree(pids: Iterable[int], stats: Mapping[int, Sequence[str]]) -> list[int]:
+    """Return these processes and all that they started, as far as they still run."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for pid, fields in stats.items():
+        children[int(fields[1])].append(pid)
+    found, left = [], list(pids)
     while left:
         pid = left.pop()
-        total += ticks.get(pid, 0)
+        if pid in stats:
+            found.append(pid)
         left += children[pid]
-    return total / TICKS
+    return found
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -28,7 +28,7 @@ def throughput(document: Mapping[str, Any]) -> str:
         for name in _workloads(found)
     ]
     notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
-    return "\n".join([_table(head, rows), "", *notes])
+    return "\n".join([as_table(head, rows), "", *notes])
 
 
 def processor(document: Mapping[str, Any]) -> str:
@@ -42,7 +42,7 @@ def processor(document: Mapping[str, Any]) -> str:
                 used = [f"{summary.processor.get(whose, 0):,.0f}" for whose in WHOSE]
                 total = f"{sum(summary.processor.values()):,.0f}"
                 rows.append([f"`{workload}`", ROSTER[name].title, *used, total])
-    return _table(["workload", "", *WHOSE.values(), "all"], rows)
+    return as_table(["workload", "", *WHOSE.values(), "all"], rows)
 
 
 WHOSE = {"client": "client", "processes": "its processes", "broker": "RabbitMQ", "redis": "Redis"}
@@ -59,7 +59,7 @@ def latency(document: Mapping[str, Any]) -> str:
         ]
         for name, values in latencies(document["figures"]).items()
     ]
-    return _table(["", "p50", "p90", "p99", "jobs"], rows)
+    return as_table(["", "p50", "p90", "p99", "jobs"], rows)
 
 
 def settings(document: Mapping[str, Any]) -> str:
@@ -110,6 +110,7 @@ def _ratio(found: Mapping[tuple[str, str], Summary], workload: str) -> str:
     return f"{ours.rate / max(rates):.1f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def as_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

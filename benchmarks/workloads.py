@@ -148,10 +148,16 @@ def _flat(submission: Submission) -> Callable[[int], Plan]:
     return make
 
 
-def _chain(jobs: int) -> Plan:
+def chains(number: int, length: int) -> Plan:
+    """Return chains beside each other."""
     draft = _Draft()
-    draft.strand(*[1] * jobs)
+    for _ in range(number):
+        draft.strand(*[1] * length)
     return draft.plan()
+
+
+def _chain(jobs: int) -> Plan:
+    return chains(1, jobs)
 
 
 def _fan_in(jobs: int) -> Plan:
@@ -175,15 +181,19 @@ def _layers(*, passes_results: bool = True, milestones: bool = False) -> Callabl
 MAX_PARENTS = 4
 
 
-def _random(jobs: int) -> Plan:
-    """Each job depends on up to four of the fifty before it."""
+def random_parents(jobs: int) -> list[tuple[int, ...]]:
+    """Return for each job up to four of the fifty before it, the same ones in each run."""
     chance = random.Random(SEED)
-    tasks = []
-    for number in range(jobs):
-        near = range(max(0, number - 50), number)
-        parents = chance.sample(near, min(len(near), chance.randint(0, MAX_PARENTS)))
-        tasks.append(Task(number, tuple(parents)))
-    return Plan(tasks=tasks, strands=None)
+    nearby = (range(max(0, number - 50), number) for number in range(jobs))
+    return [
+        tuple(chance.sample(near, min(len(near), chance.randint(0, MAX_PARENTS))))
+        for near in nearby
+    ]
+
+
+def _random(jobs: int) -> Plan:
+    parents = random_parents(jobs)
+    return Plan(tasks=[Task(salt, each) for salt, each in enumerate(parents)], strands=None)
 
 
 def _mixed(jobs: int) -> Plan:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.contenders.contender import Place
 from benchmarks.loops import make_runner
@@ -16,7 +17,12 @@ from benchmarks.workloads import Plan, Submission
 from broker_queue import Graph, JobHandle, JobQueue, Unavailable
 from broker_queue.cli import COMMAND
 
+T = TypeVar("T")
+
 START_TIMEOUT = 60.0
+ANSWER_TIMEOUT = 120.0
+"""Seconds; a submit of 100,000 jobs is one transaction."""
+
 HUNDRED = 100
 CALLERS = 50
 """Tasks that enqueue at once."""
@@ -43,22 +49,39 @@ class Ours:
             "BROKER_QUEUE_LOG_LEVEL": "warning",
             **{f"BROKER_QUEUE_{name.upper()}": value for name, value in settings.items()},
         }
-        self._processes = Processes(folder, environment)
+        self._scheduler = Processes(folder, environment)
+        self._worker = Processes(folder, environment)
         self._runner = make_runner()
-        self._queue = JobQueue(place.broker, namespace=place.namespace)
+        self._queue = JobQueue(place.broker, namespace=place.namespace, timeout=ANSWER_TIMEOUT)
 
     def why_not(self, plan: Plan) -> str | None:
         return None
 
     @property
     def pids(self) -> list[int]:
-        return self._processes.pids
+        return [*self._scheduler.pids, *self._worker.pids]
+
+    @property
+    def scheduler_pids(self) -> list[int]:
+        return self._scheduler.pids
 
     def start(self) -> None:
-        self._processes.start("scheduler", [*COMMAND, "scheduler"])
+        self.start_scheduler()
         module = "benchmarks.contenders.ours_worker:worker"
-        self._processes.start("worker", [*COMMAND, "worker", module])
-        self._runner.run(self._connect())
+        self._worker.start("worker", [*COMMAND, "worker", module])
+        self._runner.run(self._until_workers_are_there())
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler alone; return when it answers."""
+        self._scheduler.start("scheduler", [*COMMAND, "scheduler"])
+        self._runner.run(self._until_it_answers())
+
+    def stop_scheduler(self) -> None:
+        self._scheduler.stop()
+
+    def do(self, work: Callable[[JobQueue], Coroutine[Any, Any, T]]) -> T:
+        """Return what a function does with the client."""
+        return self._runner.run(work(self._queue))
 
     def run(self, plan: Plan, run: str) -> list[int]:
         return self._runner.run(self._run(plan, run))
@@ -70,17 +93,23 @@ class Ours:
     def stop(self) -> None:
         self._runner.run(self._queue.close())
         self._runner.close()
-        self._processes.stop()
+        self._worker.stop()
+        self._scheduler.stop()
 
-    async def _connect(self) -> None:
+    async def _until_it_answers(self) -> None:
         await self._queue.connect()
         async with asyncio.timeout(START_TIMEOUT):
             while True:
-                try:
-                    if await self._queue.workers():
-                        return
-                except Unavailable:
-                    pass
+                with suppress(Unavailable):
+                    await self._queue.workers()
+                    return
+                await asyncio.sleep(0.02)
+
+    async def _until_workers_are_there(self) -> None:
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                if await self._queue.workers():
+                    return
                 await asyncio.sleep(0.1)
 
     async def _run(self, plan: Plan, run: str) -> list[int]:

@@ -153,7 +153,7 @@ async def _fan_out(queue: JobQueue, jobs: int, *, ends_as: State) -> Row:
             await queue.fail_job(held, "on purpose", retry=False)
         while True:  # nobody else tells when jobs are queued
             counts = (await queue.graph(graph)).counts
-            if sum(each.count for each in counts if each.state == ends_as) >= jobs:
+            if sum(each.jobs for each in counts if each.state == ends_as) >= jobs:
                 return time.perf_counter() - begun
             await asyncio.sleep(LOOK_AGAIN)
 

@@ -52,6 +52,7 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # what ends this process's group leaves the guard alone
                 )
             )
 

@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+BENCH_OPTIONS ?=
+SCALE_OPTIONS ?=
 PYTEST_OPTIONS ?=
 FAULTS_OPTIONS ?=
 SOAK_OPTIONS ?=
@@ -10,7 +13,7 @@ SOAK_OPTIONS ?=
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat faults fuzz soak check fix clean
+.PHONY: help setup demo dev test test-quick repeat faults fuzz soak bench bench-quick bench-scale check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +46,16 @@ faults: $(VENV)/.development ## kill schedulers, workers, clients and broker 1,0
 soak: $(VENV)/.development ## steady work for ten minutes, then look at memory, queues and logs
 	$(BIN)/python -m tests.soak $(SOAK_OPTIONS)
 
+bench: $(BENCH_VENV)/.installed ## ours and the peers side by side, into docs/performance.md (half an hour)
+	$(BENCH_VENV)/bin/python -m benchmarks --plots $(BENCH_OPTIONS)
+	$(BENCH_VENV)/bin/python -m tests.support.generated
+
+bench-quick: $(BENCH_VENV)/.installed ## the same at small sizes, only shown (two minutes; BENCH_OPTIONS='--only ours')
+	$(BENCH_VENV)/bin/python -m benchmarks --quick $(BENCH_OPTIONS)
+
+bench-scale: $(BENCH_VENV)/.installed ## ours with a million jobs (half an hour; SCALE_OPTIONS='--scale 0.01')
+	$(BENCH_VENV)/bin/python -m benchmarks.scale $(SCALE_OPTIONS)
+
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -57,7 +70,7 @@ fix: $(VENV)/.development ## what the tools can mend by themselves
 	$(BIN)/python -m tests.support.generated
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .broker-queue
+	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .broker-queue
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew when its Python is gone or older than 3.11.
@@ -80,4 +93,12 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 $(VENV)/.development: $(VENV)/.installed pyproject.toml
 	@echo "installing what development needs (half a minute, once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH_VENV)/.installed: $(BIN)/python pyproject.toml benchmarks/requirements.txt
+	@echo "installing the peers (a minute, once)"
+	@$(BIN)/python -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[uvloop]' \
+		--requirement benchmarks/requirements.txt
+	@$(BENCH_VENV)/bin/python -m benchmarks.redis
 	@touch $@

@@ -47,10 +47,10 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def install(progress: Callable[[str], None]) -> str | None:
-    """Install the server without starting it; return what went wrong, or None."""
-    progress("installing RabbitMQ from the distribution's packages (about a minute, once)")
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT, SERVER]
+def install(progress: Callable[[str], None], package: str = SERVER) -> str | None:
+    """Install a server without starting it; return what went wrong, or None."""
+    progress(f"installing {package} from the distribution's packages (about a minute, once)")
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT, package]
     with _no_services_started():
         if _run(["apt-get", "update", "-q"]) is not None:
             progress("the package lists could not be updated; trying with the old ones")

@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 import msgspec
 from pydantic_core import PydanticUndefined
 
+from benchmarks import summary, tables
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
@@ -191,6 +192,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "failure-codes": failure_codes,
     "crash-points": crash_points,
     "exit-codes": exit_codes,
+    "benchmark-throughput": lambda: tables.throughput(summary.read()),
+    "benchmark-latency": lambda: tables.latency(summary.read()),
+    "benchmark-processor": lambda: tables.processor(summary.read()),
+    "benchmark-settings": lambda: tables.settings(summary.read()),
 }
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsConfigDict
 
 from broker_queue.errors import ConfigurationError
+from broker_queue.event_loop import loop_factory
 from scheduler import logs
 from scheduler.service import Service
 from scheduler.settings import Settings
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     logs.configure(settings)
     try:
-        asyncio.run(_run(settings))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_run(settings))
     except (ConfigurationError, DatabaseDown) as error:
         log.error("%s", error)  # the text is all an operator needs
         return 2

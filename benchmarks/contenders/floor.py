@@ -106,7 +106,7 @@ class _End:
     async def _set_up(self, session: Session) -> None:
         self._channel = await session.open_channel()
         for queue in (self._queue, self._other):
-            await self._channel.declaring.declare_queue(
+            await self._channel.underlying.queue_declare(
                 queue, durable=True, arguments={"x-queue-type": "quorum"}
             )
         consuming = await session.open_channel(confirms=False)

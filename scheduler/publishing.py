@@ -276,7 +276,7 @@ class Publishing:
 
         def collect(connection: Connection) -> dict[str, bytes]:
             wanted: dict[int, list[ReferenceRow]] = {}
-            for row in dispatch.references(connection, item.key):
+            for row in dispatch.references(connection, [item.key]).get(item.key, []):
                 wanted.setdefault(row.parent_key, []).append(row)
             parts = Parts(MAX_FILLED_BYTES - len(item.args))
             for piece in dispatch.results(connection, list(wanted), RESULTS_BYTES):

@@ -139,9 +139,9 @@ _STILL_PUBLISHING = (
     .order_by(job.c.key)
 )
 _REFERENCES = (
-    select(reference.c.place, reference.c.parent_key, reference.c.pointer)
-    .where(reference.c.child_key == bindparam("child"))
-    .order_by(reference.c.parent_key)
+    select(reference.c.child_key, reference.c.place, reference.c.parent_key, reference.c.pointer)
+    .where(is_one_of(reference.c.child_key, "children"))
+    .order_by(reference.c.child_key, reference.c.parent_key)
 )
 _WITH_HELD, _WITH_LYING = (
     select(queue.c.key, queue.c.type, queue.c.channel)
@@ -320,9 +320,12 @@ def dependency_ids(connection: Connection, children: Collection[int]) -> dict[in
     return found
 
 
-def references(connection: Connection, child: int) -> list[ReferenceRow]:
-    """Return the result references of a job, by the job that they refer to."""
-    return [ReferenceRow._make(row) for row in connection.execute(_REFERENCES, {"child": child})]
+def references(connection: Connection, children: Collection[int]) -> dict[int, list[ReferenceRow]]:
+    """Return the result references of these jobs, each job's by the job that they refer to."""
+    found: dict[int, list[ReferenceRow]] = {}
+    for child, *row in connection.execute(_REFERENCES, {"children": key_list(children)}):
+        found.setdefault(child, []).append(ReferenceRow._make(row))
+    return found
 
 
 def results(
@@ -339,6 +342,16 @@ def results(
         size += length
     if piece:
         yield _load_results(connection, piece)
+
+
+def short_results(
+    connection: Connection, keys: Collection[int], max_bytes: int
+) -> dict[int, bytes] | None:
+    """Return the results of these jobs; None if they are longer than `max_bytes` together."""
+    sizes = connection.execute(_RESULT_SIZES, {"keys": key_list(keys)}).all()
+    if sum(length for _, length in sizes) > max_bytes:
+        return None
+    return _load_results(connection, keys)
 
 
 def _load_results(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     )
     database: str = Field(
         "broker-queue.sqlite3",
-        description="Path of the SQLite file; it is made when it is not there.",
+        description="Path of the SQLite file; it is made when it is not there, in a folder that is.",
     )
     database_cache: int = Field(
         64,

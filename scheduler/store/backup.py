@@ -67,6 +67,8 @@ def check_destination(source: Path, destination: Path, *, replace: bool) -> None
     if destination.exists():
         if destination.samefile(source):
             raise ConfigurationError(f"{destination} is the database itself")
+        if not destination.is_file():  # an administrator would replace even /dev/null
+            raise ConfigurationError(f"{destination} is no ordinary file; give another name")
         if not replace:
             raise ConfigurationError(f"{destination} exists already; --force replaces it")
 

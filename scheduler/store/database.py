@@ -146,7 +146,6 @@ class Database:
 
     def writer_engine(self) -> Engine:
         """Return the engine of the writing connection; `BEGIN IMMEDIATE` opens each transaction."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             URL.create("sqlite", database=str(self.path)),
             pool_size=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import random
 import shutil
 import sys
@@ -20,6 +21,10 @@ def main(arguments: list[str]) -> int:
     """Run and return the exit code: 1 if anything was violated."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.kills is not None and given.kills < 1:
+        parser.error("--kills is at least 1")
+    if given.minutes is not None and not 0 < given.minutes < math.inf:
+        parser.error("--minutes is more than 0")
     logging.getLogger("broker_queue").setLevel(logging.ERROR)  # lost connections are the point
     folder = given.folder or Path(tempfile.mkdtemp(prefix="broker-queue-faults-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
     given = parser.parse_args(arguments)
+    if not 0 < given.minutes < math.inf:
+        parser.error("--minutes is more than 0")
     with tempfile.TemporaryDirectory(prefix="broker-queue-soak-") as folder:
         soaked = asyncio.run(soak(given.minutes, Path(folder), _tell))
     print(table(soaked))  # noqa: T201  # a command

@@ -153,6 +153,8 @@ def test_what_cannot_be_copied_is_named_and_leaves_nothing_behind(
     newer.write_bytes(empty.read_bytes())
     with closing(sqlite3.connect(newer)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     there = files(tmp_path)
     for source, destination, text in (
         (tmp_path / "none", tmp_path / "copy", "there is no database .*none"),
@@ -162,9 +164,12 @@ def test_what_cannot_be_copied_is_named_and_leaves_nothing_behind(
         (empty, tmp_path, "is a folder"),
         (empty, tmp_path / "no" / "copy", "there is no folder"),
         (empty, empty, "is the database itself"),
+        (empty, pipe, "is no ordinary file"),
     ):
         with pytest.raises(ConfigurationError, match=text):
             back_up(source, destination)
+    with pytest.raises(ConfigurationError, match="is no ordinary file"):
+        back_up(empty, pipe, replace=True)
     assert files(tmp_path) == there
 
 

@@ -197,3 +197,17 @@ async def test_damage_while_it_runs_parks_nothing_and_ends_it(
     scheduler.error = None
     assert await raw.count(raw.names.parked) == 0
     assert await raw.count(raw.names.requests) == 1
+
+
+async def test_a_folder_that_is_not_there_is_named_and_not_made(
+    broker_url: str, namespace: str, tmp_path: Path
+) -> None:
+    missing = tmp_path / "not-mounted" / "jobs.sqlite3"
+    process = SchedulerProcess(url=broker_url, namespace=namespace, database=missing)
+    await process.start(wait=False)
+    async with asyncio.timeout(PATIENCE):
+        code, log = await process.ended()
+    assert code == 2
+    assert f"{missing} cannot be opened" in log
+    assert "check the path, the mode and the mount of its folder" in log
+    assert not missing.parent.exists()

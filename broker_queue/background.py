@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from broker_queue.amqp.ending import end
+from broker_queue.amqp.ending import end, unless
 
 T = TypeVar("T")
 
@@ -34,16 +34,10 @@ class Background:
 
     async def unless_one_fails(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; where a part fails first, cancel it and raise that error."""
-        task = asyncio.ensure_future(work)
-        try:
-            either: set[asyncio.Future[Any]] = {task, self._failed}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if self._failed.done():
-                raise self._failed.result()
-            return task.result()
-        finally:
-            if not task.done():
-                await end(task)
+        result = await unless(self._failed, work, lambda error: error)
+        if self._failed.done():
+            raise self._failed.result()
+        return result
 
     async def close(self) -> None:
         """Cancel all parts, and return once they have ended."""

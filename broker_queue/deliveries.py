@@ -68,7 +68,7 @@ class Deliveries:
         self._intake = intake
         self._stopping = stopping
         self._executions: dict[str, Execution] = {}
-        self._held: dict[asyncio.Task[None], None] = {}
+        self._held: set[asyncio.Task[None]] = set()
         self._canceled: OrderedDict[str, None] = OrderedDict()
         self._reported: OrderedDict[str, None] = OrderedDict()
         self.lease_after = 0.0
@@ -89,23 +89,16 @@ class Deliveries:
     def take(self, delivery: Delivery) -> None:
         """Begin to deal with a message of a job queue."""
         task = asyncio.create_task(self._take(delivery))
-        self._held[task] = None
-        task.add_done_callback(self._taken)
-
-    def _taken(self, task: asyncio.Task[None]) -> None:
-        self._held.pop(task, None)
+        self._held.add(task)
+        task.add_done_callback(self._held.discard)
 
     async def _take(self, delivery: Delivery) -> None:
         try:
             job = await _read_or_reject(delivery)
-            if job is not None:
-                await self._take_job(delivery, job)
+            if job is not None and not await self._drop_copy(delivery, job):
+                await self._wait_for_slot(delivery, job)
         except Exception:  # unsettled, it would keep its place in the prefetch for good
             await _requeue(delivery)
-
-    async def _take_job(self, delivery: Delivery, job: DequeuedJob) -> None:
-        if not await self._drop_copy(delivery, job):
-            await self._wait_for_slot(delivery, job)
 
     async def _drop_copy(self, delivery: Delivery, job: DequeuedJob) -> bool:
         """Deal with a second message of a job that runs here or has ended here, if it is one."""

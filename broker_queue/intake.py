@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.amqp.ending import ended
+from broker_queue.amqp.failures import as_unavailable
 from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 
@@ -97,7 +98,9 @@ class Intake:
             return
         try:
             for queue in self._queues:
-                if await channel.ready_messages(queue) and self._is_quiet and self._free:
+                async with as_unavailable(f"the broker does not say how queue {queue!r} is"):
+                    depth = await channel.look(queue)
+                if depth.messages and self._is_quiet and self._free:
                     log.warning("jobs wait in %s and none is delivered: consuming anew", queue)
                     await self._consume(self._free)
                     return

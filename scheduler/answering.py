@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
+from broker_queue.amqp.channel import QueueDepth
 from broker_queue.amqp.ending import end
 from broker_queue.errors import Invalid, RequestError, Unavailable
 from broker_queue.job import State
@@ -16,7 +17,7 @@ from broker_queue.protocol import messages
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
-from scheduler.broker.topology import QueueDepth, Topology
+from scheduler.broker.topology import Topology
 from scheduler.incoming import Request, error_body
 from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress

@@ -89,9 +89,8 @@ class Service:
         async with AsyncExitStack() as closing:
             reader = Reader(database, READS_AT_ONCE, self._fail)
             closing.push_async_callback(reader.close)
-            results = Reader(
-                database, 1, self._fail
-            )  # of its own: jobs do not wait for those who ask
+            # Of its own: jobs do not wait for those who ask.
+            results = Reader(database, 1, self._fail)
             closing.push_async_callback(results.close)
 
             async def filled() -> set[tuple[str, str]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiormq import spec
 from aiormq.abc import ChannelFrame, DeliveredMessage
@@ -110,6 +110,13 @@ class Delivery:
     async def reject(self) -> None:
         """Give up on it: the broker puts it into the queue's dead-letter exchange."""
         await self.channel.requeue(self.tag, again=False)
+
+
+class QueueDepth(NamedTuple):
+    """What the broker says of a queue: messages that are ready, and consumers."""
+
+    messages: int
+    consumers: int
 
 
 class Channel:
@@ -288,16 +295,14 @@ class Channel:
                 raise Unroutable(f"there is no exchange {exchange!r}") from error
         return queue
 
-    async def ready_messages(self, queue: str) -> int:
-        """Return how many messages wait in a queue; where it is not there, that ends the session.
+    async def look(self, queue: str) -> QueueDepth:
+        """Ask for a queue without making it; the broker closes the channel if it is not there.
 
         Raises:
-            Unavailable: the broker did not answer, or there is no such queue.
+            AMQPError, TimeoutError: the library's own, by which the reasons can be told apart.
         """
-        failure = f"the broker does not say how queue {queue!r} is"
-        async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
-            found = await self.underlying.queue_declare(queue, passive=True)
-        return found.message_count or 0
+        counts = await self.underlying.queue_declare(queue, passive=True, timeout=CALL_TIMEOUT)
+        return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)
 
     async def stop_consuming(self, consumer_tag: str) -> None:
         """Stop deliveries to one consumer; what it holds stays unacknowledged."""
@@ -319,9 +324,9 @@ class Channel:
             await self.underlying.write_queue.put(ChannelFrame(frames, False, None))
 
     async def requeue(self, tag: int, *, again: bool = True) -> None:
-        self._acknowledgements.skip(tag)
         async with self._in_time("could not hand back"):
             await self.underlying.basic_reject(tag, requeue=again, wait=False)
+        self._acknowledgements.skip(tag)  # not before: `multiple` must not overtake the reject
 
     async def close(self) -> None:
         """Close it on purpose: the session goes on, unacknowledged messages are requeued."""
@@ -334,10 +339,16 @@ class Channel:
 
     @asynccontextmanager
     async def _in_time(self, failure: str) -> AsyncIterator[None]:
-        """End the session if the broker does not even take what depends on no queue's majority."""
-        try:
+        """For what depends on no queue's majority: the broker takes it at once, or is gone."""
+        with self.silence_ends_session():
             async with as_unavailable(failure), asyncio.timeout(CALL_TIMEOUT):
                 yield
+
+    @contextmanager
+    def silence_ends_session(self) -> Iterator[None]:
+        """End the session where `Unavailable` comes of a time that is over."""
+        try:
+            yield
         except Unavailable as error:
             if isinstance(error.__cause__, TimeoutError):
                 self.session.fail(str(error))

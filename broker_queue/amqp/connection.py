@@ -21,7 +21,7 @@ from yarl import URL
 
 from broker_queue.amqp import decoding
 from broker_queue.amqp.channel import Channel
-from broker_queue.amqp.ending import end, ended
+from broker_queue.amqp.ending import end, ended, unless
 from broker_queue.amqp.failures import (
     CALL_TIMEOUT,
     as_unavailable,
@@ -125,16 +125,9 @@ class Session:
         Raises:
             Unavailable: the session is lost.
         """
-        task = asyncio.ensure_future(work)
-        try:
-            either: set[asyncio.Future[Any]] = {task, self.lost}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Unavailable(f"the connection was lost: {self.lost.result()}")
-            return task.result()
-        finally:
-            if not task.done():
-                await end(task)
+        return await unless(
+            self.lost, work, lambda reason: Unavailable(f"the connection was lost: {reason}")
+        )
 
     def fail(self, reason: str) -> None:
         """End this session; the connection starts over."""

@@ -7,7 +7,11 @@ that, the two look the same there; here it is raised as soon as the task has end
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+H = TypeVar("H")
 
 AGAIN = 1.0
 """Seconds after which a task is canceled once more."""
@@ -26,6 +30,25 @@ async def end(task: asyncio.Task[Any]) -> None:
     Python 3.12 mended that (https://github.com/python/cpython/issues/86296).
     """
     await _see_to_its_end(task, cancels=True)
+
+
+async def unless(
+    hindrance: asyncio.Future[H], work: Coroutine[Any, Any, T], error: Callable[[H], BaseException]
+) -> T:
+    """Return what `work` returns.
+
+    Where `hindrance` is done before it, `work` is canceled, and the `error` for it is raised.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        either: set[asyncio.Future[Any]] = {task, hindrance}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise error(hindrance.result())
+        return task.result()
+    finally:
+        if not task.done():
+            await end(task)
 
 
 async def _see_to_its_end(task: asyncio.Task[Any], *, cancels: bool) -> None:

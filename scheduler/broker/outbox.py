@@ -331,9 +331,5 @@ async def _publish(channel: Channel, message: Outgoing, timeout: float) -> None:
 
     Else every later message would wait as long, and what is buffered would arrive twice.
     """
-    try:
+    with channel.silence_ends_session():
         await channel.publish(message, timeout)
-    except Unavailable as error:
-        if isinstance(error.__cause__, TimeoutError):
-            channel.session.fail(str(error))
-        raise

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from broker_queue.amqp.channel import Channel
+from broker_queue.amqp.channel import Channel, QueueDepth
 from broker_queue.amqp.connection import Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, as_unavailable, describe
 from broker_queue.protocol.names import REPORTS_KEY, REQUESTS_KEY, Names, routing_key
@@ -28,13 +28,6 @@ CONTROL_DELIVERY_LIMIT = 1_000_000
 
 NO_SUCH_QUEUE = "no queue"
 """RabbitMQ says 404 also of a queue whose node is down; this is in the text when it is not there."""
-
-
-class QueueDepth(NamedTuple):
-    """What the broker says of a queue."""
-
-    messages: int
-    consumers: int
 
 
 class Topology:
@@ -168,7 +161,7 @@ class Topology:
         async with as_unavailable("the broker does not say which job queues there are"):
             channel = await session.open_channel(essential=False)
             try:
-                await asyncio.gather(*(_look(channel, name) for name in names))
+                await asyncio.gather(*(channel.look(name) for name in names))
             except ChannelClosed:  # by the first that is not there, or not ours
                 return {
                     queue
@@ -264,12 +257,6 @@ async def _ask(session: Session, queue: str) -> QueueDepth:
     """Ask for a queue without making it, on a channel that this may cost."""
     channel = await session.open_channel(essential=False)
     try:
-        return await _look(channel, queue)
+        return await channel.look(queue)
     finally:
         await channel.close()
-
-
-async def _look(channel: Channel, queue: str) -> QueueDepth:
-    """Ask for a queue without making it; the channel is closed if it is not there."""
-    counts = await channel.underlying.queue_declare(queue, passive=True, timeout=CALL_TIMEOUT)
-    return QueueDepth(counts.message_count or 0, counts.consumer_count or 0)

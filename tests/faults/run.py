@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
-from broker_queue.protocol.names import Names
 from tests.faults import checks, database, journal, record
 from tests.faults.cancels import LateStart, late_starts
 from tests.faults.client import Client
@@ -24,6 +23,7 @@ from tests.faults.works import QUEUES, works
 from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import TIMEOUT_FACTOR, until
+from tests.support.winding_down import wind_down
 
 NAMESPACE = "faults"
 CLIENTS = 3
@@ -241,29 +241,16 @@ class Run:
                 self._record.unanswered.append(f"{client.get_name()}: {end!r}")
 
     async def _stop(self) -> None:
-        """Stop the workers, then the schedulers, each once its queues are empty; see what is left.
-
-        All jobs have ended by now, but second copies of their messages may still lie there.
-        """
-        names = Names(NAMESPACE)
-        jobs = [names.job_queue(*queue) for queue in QUEUES]
-        own = [names.requests, names.reports, names.dead]
+        """Stop everybody, now that all jobs have ended; see what is left."""
         async with RawClient(self._url, NAMESPACE) as raw:
-            await self._until_empty(raw, jobs)
-            await self._stop_processes(WORKERS)
-            await self._until_empty(raw, own)
-            await self._stop_processes(SCHEDULERS)
-            for queue in (*jobs, *own, names.parked):
-                count = await raw.count(queue)
-                if count:
-                    self._report.violated("left in a queue", [f"{count} in {queue}"])
-
-    async def _until_empty(self, raw: RawClient, queues: list[str]) -> None:
-        async def are_empty() -> bool:
-            return not any([await raw.count(queue) for queue in queues])
-
-        with suppress(TimeoutError):  # what lies there then is counted at the end
-            await until(are_empty)
+            jobs = [raw.names.job_queue(*queue) for queue in QUEUES]
+            left = await wind_down(
+                raw,
+                jobs,
+                lambda: self._stop_processes(WORKERS),
+                lambda: self._stop_processes(SCHEDULERS),
+            )
+        self._report.violated("left in a queue", left)
 
     async def _stop_processes(self, victims: Iterable[Victim]) -> None:
         for victim in victims:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from broker_queue.client import JobQueue
 from broker_queue.local_broker.node import PrivateNode
-from broker_queue.protocol.names import Names
 from tests.faults.processes import Process
 from tests.soak.load import Tally, load
 from tests.soak.memory import Memory, resident
 from tests.soak.worker_process import PLANNED
 from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
-from tests.support.waiting import until
+from tests.support.winding_down import wind_down
 
 NAMESPACE = "soak"
 CLIENTS = 8
@@ -140,21 +139,17 @@ class _Soak:
 
     async def _stop(self) -> None:
         """Stop everybody once nothing is left to do; see what lies in the queues."""
-        names = Names(NAMESPACE)
-        jobs, own = [names.job_queue("work")], [names.requests, names.reports, names.dead]
         async with RawClient(self._url, NAMESPACE) as raw:
+            self._soaked.left = await wind_down(
+                raw,
+                [raw.names.job_queue("work")],
+                lambda: self._stop_processes(*WORKERS),
+                lambda: self._stop_processes(SCHEDULER),
+            )
 
-            async def are_empty(queues: list[str]) -> bool:
-                return not any([await raw.count(queue) for queue in queues])
-
-            await until(lambda: are_empty(jobs))
-            for name in WORKERS:
-                await self._processes[name].stop()
-            await until(lambda: are_empty(own))
-            await self._processes[SCHEDULER].stop()
-            for queue in (*jobs, *own, names.parked):
-                if count := await raw.count(queue):
-                    self._soaked.left.append(f"{count} messages in {queue}")
+    async def _stop_processes(self, *names: str) -> None:
+        for name in names:
+            await self._processes[name].stop()
 
 
 def _unplanned(log: Path) -> list[str]:

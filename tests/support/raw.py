@@ -110,13 +110,11 @@ class RawClient:
 
     async def count(self, queue: str) -> int:
         """Return how many messages are ready in a queue."""
-        found = await self.channel.underlying.queue_declare(queue, passive=True)
-        return found.message_count or 0
+        return (await self.channel.look(queue)).messages
 
     async def consumers(self, queue: str) -> int:
         """Return how many consumers a queue has."""
-        found = await self.channel.underlying.queue_declare(queue, passive=True)
-        return found.consumer_count or 0
+        return (await self.channel.look(queue)).consumers
 
     @property
     def channel(self) -> Channel:

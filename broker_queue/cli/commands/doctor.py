@@ -96,8 +96,7 @@ async def _queue_state(session: Session, queue: str) -> BrokerQueueState | None:
 
     with suppress(*BROKER_ERRORS):
         channel = await session.open_channel(confirms=False)
-        found = await channel.underlying.queue_declare(queue, passive=True)
-        return BrokerQueueState(found.message_count or 0, found.consumer_count or 0)
+        return BrokerQueueState(*await channel.look(queue))
     return None
 
 

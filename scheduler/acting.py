@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -63,6 +64,7 @@ class Acting:
         `is_behind`, the loop takes reports only, which are answered if that is possible.
         """
         self._publishing.start(effects)
+        await asyncio.sleep(0)  # they are written before anything else
         for item in effects.lost:
             log.warning(
                 "worker %s fell silent while it held job %s (%s) by lease; %s",
@@ -98,9 +100,10 @@ class Acting:
         await self._answer(answers)
 
     async def _answer(self, answers: Sequence[Answer]) -> None:
-        for address, kind, body in answers:
+        for _ in answers:
             failpoint(Point.BEFORE_ANSWER)
-            await self._outbox.answer(*address, kind, body)
+        await self._outbox.answer_all(answers)
+        for _ in answers:
             failpoint(Point.AFTER_ANSWER)
 
     async def _revoke(self, revoked: Sequence[Revoked]) -> None:

@@ -90,9 +90,10 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
         timers.forget_old_parts(transaction)
     if work.remade:  # before what was published since counts as published
         recover.refill(transaction, work.remade, work.leases.patience)
-    dispatch.mark_published(connection, work.published)
-    if work.reports or work.failed:
-        reports.fold(transaction, [*work.reports, *work.failed])
+    reported = [*work.reports, *work.failed]
+    transaction.load({report.token.key for report in reported})  # most are reported and confirmed
+    transaction.note_published(work.published)
+    reports.fold(transaction, reported)
     if work.lost:
         recover.lose(transaction, work.lost, work.leases)
     for request in work.requests:
@@ -103,6 +104,7 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
         settle.settle_frontier(transaction)
     transaction.queues.update(work.fill)
     handout.hand_out(transaction, window, work.room)
+    transaction.flush_moves()
     if work.publish_again:
         handout.hand_out_again(transaction, work.publish_again, work.room)
     return done

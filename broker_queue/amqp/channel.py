@@ -25,7 +25,7 @@ from broker_queue.amqp.failures import (
     describe,
 )
 from broker_queue.amqp.flight import Flight, Settled
-from broker_queue.amqp.framing import message_frames
+from broker_queue.amqp.framing import acknowledgement, message_frames
 from broker_queue.amqp.settling import Acknowledgements
 from broker_queue.errors import Unavailable
 
@@ -197,10 +197,8 @@ class Channel:
         """Expect no return of `message` any more."""
         self.underlying.message_id_delivery_tag.pop(message.message_id or "", None)
 
-    async def broadcast(
-        self, exchange: str, kind: str, messages: Sequence[tuple[str, bytes]]
-    ) -> None:
-        """Write many messages (routing key, body) that are transient and that nobody confirms.
+    async def send(self, messages: Sequence[Outgoing], timeout: float = PUBLISH_TIMEOUT) -> None:
+        """Write many messages that nobody confirms.
 
         They go as one piece, at a tenth of the cost of `publish`; only on a channel without
         confirms, whose count they would upset.
@@ -208,20 +206,8 @@ class Channel:
         Raises:
             Unavailable: the connection was lost.
         """
-        async with as_unavailable("messages were not sent"), asyncio.timeout(PUBLISH_TIMEOUT):
-            await self._write(
-                [
-                    Outgoing(
-                        exchange=exchange,
-                        routing_key=key,
-                        body=body,
-                        type=kind,
-                        persistent=False,
-                        mandatory=False,
-                    )
-                    for key, body in messages
-                ]
-            )
+        async with as_unavailable("messages were not sent"), asyncio.timeout(timeout):
+            await self._write(messages)
 
     async def _write(self, messages: Sequence[Outgoing]) -> None:
         """Hand messages to the socket as one piece.
@@ -311,11 +297,11 @@ class Channel:
                 await self.underlying.basic_cancel(consumer_tag)
 
     async def acknowledge(self, tag: int, *, multiple: bool = False) -> None:
-        if not multiple:
+        if multiple:
+            number = self.underlying.number
+            await self._write_acknowledgements(acknowledgement(number, tag, multiple=True))
+        else:
             await self._acknowledgements.add(tag)
-            return
-        async with self._in_time("could not acknowledge"):
-            await self.underlying.basic_ack(tag, multiple=True, wait=False)
 
     async def _write_acknowledgements(self, frames: bytes) -> None:
         async with self._in_time("could not acknowledge"):

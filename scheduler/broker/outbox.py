@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing
@@ -56,6 +56,9 @@ class JobMessage(NamedTuple):
     """Of its args, before results are filled in."""
     message: Outgoing
 
+
+Answer: TypeAlias = tuple[tuple[str, str | None], str, Message]
+"""Reply address (queue, correlation id), type, body."""
 
 JobSettled: TypeAlias = Callable[[JobMessage, BrokerQueueError | None], None]
 """Called with a job that is confirmed, or with why it is not: then publish it again."""
@@ -183,7 +186,7 @@ class Outbox:
         settled(job, error)
 
     async def declare(
-        self, queues: Iterable[tuple[str, str]], *, anew: bool = False
+        self, queues: Collection[tuple[str, str]], *, anew: bool = False
     ) -> set[tuple[str, str]]:
         """Make sure that the queues of these types and channels exist; return those refused.
 
@@ -194,6 +197,8 @@ class Outbox:
         Raises:
             Unavailable: the broker did not answer.
         """
+        if not anew and self.is_up and self._topology.has_declared(queues):
+            return set()
         session = await self.session()
         declaring = self._topology.declare_job_queues(session, queues, anew=anew)
         return await session.unless_lost(declaring)
@@ -227,20 +232,29 @@ class Outbox:
         self, reply_to: str, correlation_id: str | None, kind: str, body: Message
     ) -> None:
         """Answer a request or report; whoever has gone away meanwhile asks again."""
-        message = Outgoing(
-            exchange="",
-            routing_key=reply_to,
-            body=encode(body),
-            type=kind,
-            correlation_id=correlation_id,
-            mandatory=False,
-            persistent=False,
-        )
+        await self.answer_all([((reply_to, correlation_id), kind, body)])
+
+    async def answer_all(self, answers: Sequence[Answer]) -> None:
+        """Answer requests and reports, as one piece."""
+        messages = [
+            Outgoing(
+                exchange="",
+                routing_key=reply_to,
+                body=encode(body),
+                type=kind,
+                correlation_id=correlation_id,
+                mandatory=False,
+                persistent=False,
+            )
+            for (reply_to, correlation_id), kind, body in answers
+        ]
+        channel = self._answers
         try:
-            if self._answers is not None and not self._answers.session.is_blocked:
-                await _publish_promptly(self._answers, message)
+            if messages and channel is not None and not channel.session.is_blocked:
+                with channel.silence_ends_session():
+                    await channel.send(messages, PROMPTLY)
         except Unavailable as error:
-            log.debug("an answer was lost: %s", error)
+            log.debug("%d answers were lost: %s", len(messages), error)
 
     async def park(self, messages: Sequence[tuple[Delivery, str]]) -> None:
         """Put messages that cannot be answered, with their reasons, where an operator finds them.
@@ -313,10 +327,20 @@ class Outbox:
             while self._events:
                 count = min(EVENTS_AT_ONCE, len(self._events))
                 events = [self._events.popleft() for _ in range(count)]
-                messages = [(event_key(e.type, e.state), encode(e)) for e in events]
+                messages = [
+                    Outgoing(
+                        exchange=self._names.events,
+                        routing_key=event_key(event.type, event.state),
+                        body=encode(event),
+                        type="event",
+                        mandatory=False,
+                        persistent=False,
+                    )
+                    for event in events
+                ]
                 try:
                     if self._feed is not None and not self._feed.session.is_blocked:
-                        await self._feed.broadcast(self._names.events, "event", messages)
+                        await self._feed.send(messages)
                 except Unavailable as error:
                     log.debug("%d events were lost: %s", count, error)
                 await asyncio.sleep(0)

@@ -112,6 +112,10 @@ class Topology:
             if key is not None:
                 await underlying.queue_bind(name, name, key, timeout=CALL_TIMEOUT)
 
+    def has_declared(self, queues: Iterable[tuple[str, str]]) -> bool:
+        """Whether this connection has declared the queues of all these types and channels."""
+        return self._declared.issuperset(queues)
+
     async def declare_job_queues(
         self, session: Session, queues: Iterable[tuple[str, str]], *, anew: bool = False
     ) -> set[tuple[str, str]]:

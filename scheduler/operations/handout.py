@@ -8,14 +8,19 @@ from broker_queue.protocol.names import MAX_DEPENDENCIES_IN_HEADER
 from scheduler.operations.transaction import Transaction
 from scheduler.rules.references import Parts, PointerError, fill_in
 from scheduler.store import dispatch
-from scheduler.store.database import Connection
 from scheduler.store.dispatch import Handout, ReferenceRow, Room
 
-FEW_REFERENCES = 16
+FEW_REFERENCES = 1_000
 """Of one job."""
 
-SHORT_PARTS = 16 << 10
+REFERENCES_AT_ONCE = 10_000
+"""Of all jobs of one transaction: some 20 ms."""
+
+SHORT_PARTS = 64 << 10
 """Bytes of what goes into the args of one job."""
+
+FILLED_BYTES = 4 << 20
+"""Of what goes into the args of all jobs of one transaction."""
 
 SHORT_RESULTS = 1 << 20
 """Bytes of all results that one transaction reads for this."""
@@ -28,9 +33,11 @@ def hand_out(transaction: Transaction, window: int, room: Room) -> None:
     """
     transaction.flush()
     if transaction.queues:
-        keys, left = dispatch.enter_window(transaction.connection, transaction.queues, window, room)
+        handouts, left = dispatch.enter_window(
+            transaction.connection, transaction.queues, window, room, transaction.moves
+        )
         transaction.effects.unfilled |= left
-        collect(transaction, keys)
+        _add(transaction, handouts)
 
 
 def hand_out_again(transaction: Transaction, keys: Collection[int], room: Room) -> None:
@@ -42,38 +49,59 @@ def hand_out_again(transaction: Transaction, keys: Collection[int], room: Room) 
     again = set(keys) - just_now
     found, left = dispatch.still_publishing(transaction.connection, again, room)
     transaction.effects.unpublished |= left
-    collect(transaction, found, republished=True)
+    _add(transaction, dispatch.load_republished(transaction.connection, found))
 
 
-def collect(transaction: Transaction, keys: Collection[int], *, republished: bool = False) -> None:
+def _add(transaction: Transaction, handouts: Sequence[Handout]) -> None:
     """Add what the messages of these jobs need to the effects."""
-    handouts = dispatch.load_handouts(transaction.connection, keys, republished=republished)
     named = [
         item.key for item in handouts if 0 < item.dependency_count <= MAX_DEPENDENCIES_IN_HEADER
     ]
-    transaction.effects.handouts += _filled(transaction.connection, handouts)
+    transaction.effects.handouts += _filled(transaction, handouts)
     transaction.effects.dependency_ids |= dispatch.dependency_ids(transaction.connection, named)
 
 
-def _filled(connection: Connection, handouts: Sequence[Handout]) -> list[Handout]:
+def _filled(transaction: Transaction, handouts: Sequence[Handout]) -> Sequence[Handout]:
     """Fill in the results that some jobs refer to, where that is little: it saves them a read apart.
 
     What is more, or wrong, is left as it is, to be read beside the writer.
     """
-    wanted = [item.key for item in handouts if 0 < item.reference_count <= FEW_REFERENCES]
-    references = dispatch.references(connection, wanted) if wanted else {}
-    parents = {row.parent_key for rows in references.values() for row in rows}
-    results = dispatch.short_results(connection, parents, SHORT_RESULTS) if parents else None
+    left = REFERENCES_AT_ONCE
+    wanted = []
+    for item in handouts:
+        if 0 < item.reference_count <= min(left, FEW_REFERENCES):
+            left -= item.reference_count
+            wanted.append(item.key)
+    if not wanted:
+        return handouts
+    references = dispatch.references(transaction.connection, wanted)
+    results = _results(transaction, {row.parent_key for rows in references.values() for row in rows})
     if results is None:
-        return list(handouts)
-    return [_fill(item, references.get(item.key, ()), results) for item in handouts]
+        return handouts
+    room = FILLED_BYTES
+    filled = []
+    for item in handouts:
+        if item.key in references and room > 0:
+            whole = _fill(item, references[item.key], results)
+            room -= len(whole.args) - len(item.args)
+            filled.append(whole)
+        else:
+            filled.append(item)
+    return filled
+
+
+def _results(transaction: Transaction, keys: Collection[int]) -> Mapping[int, bytes] | None:
+    """Return the results of these jobs: of many, they have just come. None if they are long."""
+    missing = [key for key in keys if key not in transaction.results]
+    if not missing:
+        return transaction.results
+    stored = dispatch.short_results(transaction.connection, missing, SHORT_RESULTS)
+    return None if stored is None else {**transaction.results, **stored}
 
 
 def _fill(
     item: Handout, references: Sequence[ReferenceRow], results: Mapping[int, bytes]
 ) -> Handout:
-    if not references:
-        return item
     parts = Parts(SHORT_PARTS)
     try:
         for row in references:

@@ -26,7 +26,9 @@ def refill(transaction: Transaction, queues: Collection[tuple[str, str]], patien
         patience: milliseconds within which the worker of a running job must be heard.
     """
     for key in dispatch.queue_keys(transaction.connection, queues):
-        transaction.effects.unpublished.update(dispatch.unpublish(transaction.connection, key))
+        unpublished, dropped = dispatch.unpublish(transaction.connection, key)
+        transaction.effects.unpublished.update(unpublished)
+        transaction.moves[key] -= dropped
         transaction.queues.add(key)
         running = dispatch.held(transaction.connection, key)
         transaction.load({job.key for job in running})

@@ -23,8 +23,7 @@ FRONTIER_BATCH = 500
 
 
 def settle(transaction: Transaction, budget: int | None = None) -> None:
-    """Tell the dependents of the jobs that this transaction ended, and theirs in turn."""
-    transaction.flush()
+    """Tell the dependents of the jobs that this transaction ended, and theirs in turn; then flush."""
     if budget is None:
         budget = transaction.limits.max_edges_told
     while transaction.ended:
@@ -37,7 +36,7 @@ def settle(transaction: Transaction, budget: int | None = None) -> None:
             _postpone(transaction, _reached(edges, parents))
         budget -= len(edges)
         tell(transaction, edges)
-        transaction.flush()
+    transaction.flush()
 
 
 def settle_frontier(transaction: Transaction) -> None:

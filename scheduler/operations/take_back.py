@@ -26,4 +26,5 @@ def take_back(transaction: Transaction) -> int:
                 transaction.apply(key, HandBack(facts.handover))
                 count += 1
         transaction.flush()
+    transaction.flush_moves()
     return count

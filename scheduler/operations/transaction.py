@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import msgspec
 
 from broker_queue.job import State, Verdict
 from broker_queue.protocol.messages import Error, Message, encode
+from scheduler.rules import lifecycle
 from scheduler.rules.lifecycle import (
     Cancel,
     Dispatch,
@@ -20,7 +22,7 @@ from scheduler.rules.lifecycle import (
     decide,
 )
 from scheduler.rules.submission import Limits
-from scheduler.store import jobs
+from scheduler.store import dispatch, jobs
 from scheduler.store.database import Connection
 from scheduler.store.dispatch import Handout
 from scheduler.store.jobs import Identity, LoadedJob
@@ -98,6 +100,10 @@ class Transaction:
         self.effects = Effects()
         self.ended: list[int] = []
         self.queues: set[int] = set()
+        self.moves: Counter[int] = Counter()
+        """By how much the counts of jobs that queues have with the broker change."""
+        self.results: dict[int, bytes] = {}
+        """Of jobs that finished in this transaction."""
         self._chance = chance
         self._jobs: dict[int, LoadedJob] = {}
         self._stored: dict[int, JobFacts] = {}
@@ -138,6 +144,8 @@ class Transaction:
         self._jobs[key] = LoadedJob(after, identity)
         self._mind(after.due_at)
         is_settled = isinstance(event, Cancel) and before.attempt > 0  # an older attempt's error
+        if result is not None:
+            self.results[key] = result
         if result is not None or error is not None or is_settled:
             self._outcomes[key] = (result, None if error is None else encode(error))
         if isinstance(event, Cancel | TimeOut | Lapse) and _is_with_a_worker(before):
@@ -175,6 +183,23 @@ class Transaction:
         facts, identity = self._jobs[key]
         self.effects.revoked.append(Revoked(identity, facts.handover, key))
 
+    def note_published(self, handovers: Iterable[tuple[int, int]]) -> None:
+        """Note that the broker has confirmed jobs (key, number of the hand-over).
+
+        What is not loaded is written at once, and need not be loaded for that.
+        """
+        others = []
+        for key, number in handovers:
+            if key not in self._jobs:
+                others.append((key, number))
+                continue
+            facts, identity = self._jobs[key]
+            after = lifecycle.note_published(facts, number)
+            if after is not facts:
+                self._stored.setdefault(key, facts)
+                self._jobs[key] = LoadedJob(after, identity)
+        dispatch.mark_published(self.connection, others)
+
     def drop(self, key: int) -> None:
         """Note that the message of a canceled job lies in its queue no more."""
         facts, identity = self._jobs[key]
@@ -192,15 +217,23 @@ class Transaction:
             self.revoke(key)
 
     def flush(self) -> None:
-        """Write what has changed since the last flush."""
+        """Write what has changed since the last flush, except `moves`."""
         if self._stored:
             after = [self._jobs[key].facts for key in self._stored]
             jobs.write(self.connection, self._stored.values(), after)
+            for old, new in zip(self._stored.values(), after, strict=True):
+                if new.queue_key is not None:
+                    self.moves[new.queue_key] += bool(new.dispatch) - bool(old.dispatch)
             self._stored.clear()
         jobs.write_outcomes(self.connection, self._outcomes)
         jobs.write_progress(self.connection, self._progress)
         self._outcomes.clear()
         self._progress.clear()
+
+    def flush_moves(self) -> None:
+        """Write `moves`, once for all flushes: what goes to the broker makes up for what ended."""
+        jobs.change_handed_out(self.connection, self.moves)
+        self.moves.clear()
 
     def answer(self, address: ReplyAddress | None, kind: str, body: Message) -> None:
         """Answer, after the commit, whoever asked for it."""

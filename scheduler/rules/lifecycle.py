@@ -269,6 +269,13 @@ def begin(job: JobFacts, weighed: Weighed, now: int) -> JobFacts:
     return _satisfy(waiting, 0, now)
 
 
+def note_published(job: JobFacts, handover: int) -> JobFacts:
+    """Return the job once the broker has confirmed the message of one hand-over."""
+    if job.dispatch is not Dispatch.PUBLISHING or job.handover != handover:
+        return job  # it was handed out anew since, or its end was heard of before
+    return msgspec.structs.replace(job, dispatch=Dispatch.PUBLISHED)
+
+
 def was_handed_out(job: JobFacts) -> bool:
     """Whether some worker may have seen it: then its dependencies can no longer change."""
     if job.state in (State.WAITING, State.QUEUED):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
 from broker_queue.errors import Invalid
 
 _INDEX = re.compile(r"(0|[1-9][0-9]*)\Z")
+_ESCAPES_NOTHING = re.compile(r"~(?![01])")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -30,12 +32,23 @@ def parse_pointer(pointer: str, field: str) -> Steps:
     Raises:
         Invalid: it does not begin with a slash, or has a tilde that escapes nothing.
     """
+    try:
+        return _steps(pointer)
+    except ValueError as error:
+        raise Invalid(f"{field}: {error}, got {pointer!r}", {"field": field}) from None
+
+
+@lru_cache(maxsize=5_000)
+def _steps(pointer: str) -> Steps:
+    """Return the steps of a pointer; jobs of one kind have the same ones."""
     if pointer == "":
         return ()
     if not pointer.startswith("/"):
-        raise Invalid(f'{field}: a JSON pointer begins with "/", got {pointer!r}', {"field": field})
-    if re.search(r"~(?![01])", pointer):
-        raise Invalid(f'{field}: "~" is written "~0", got {pointer!r}', {"field": field})
+        raise ValueError('a JSON pointer begins with "/"')
+    if "~" not in pointer:
+        return tuple(pointer[1:].split("/"))
+    if _ESCAPES_NOTHING.search(pointer):
+        raise ValueError('"~" is written "~0"')
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/"))
 
 

@@ -10,29 +10,20 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from functools import lru_cache
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
-    ClauseElement,
-    ColumnElement,
-    Dialect,
     Engine,
-    LargeBinary,
-    bindparam,
     create_engine,
     event,
-    func,
-    select,
 )
 from sqlalchemy import Connection as Connection  # for modules that must not know SQLAlchemy
 from sqlalchemy.engine import URL, make_url
@@ -46,7 +37,6 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from broker_queue.errors import BrokerQueueError, ConfigurationError
 
@@ -108,7 +98,16 @@ _TROUBLE = {
 }
 """By SQLite's primary result code."""
 
-_REFUSALS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+_REFUSALS = (
+    DataError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.NotSupportedError,
+    sqlite3.ProgrammingError,
+)
 """The database works; it was asked for what it refuses, now and ever."""
 
 
@@ -197,55 +196,6 @@ def check_revision(revision: str | None, path: str) -> None:
         )
 
 
-def is_one_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Return the condition that an integer column is one of the values of parameter `name`.
-
-    The parameter's value is made by `key_list`: one parameter however many values there are, so
-    that the statement's text never changes.
-    """
-    listed = func.json_each(bindparam(name)).table_valued("value")
-    return column.in_(select(listed.c.value))
-
-
-def key_list(keys: Iterable[int]) -> str:
-    """Return the value of a parameter of `is_one_of`."""
-    return f"[{','.join(map(str, keys))}]"
-
-
-def execute_many(
-    connection: Connection, statement: ClauseElement, rows: Sequence[dict[str, Any]]
-) -> None:
-    """Execute an INSERT or UPDATE for each row, with none of SQLAlchemy's work for each of them.
-
-    The statement is compiled once; the values go to the driver as they are, so they must be what
-    it takes: integers, strings, bytes, None. All rows have the same keys. For ten thousand rows
-    this costs a third of ``connection.execute``.
-    """
-    if not rows:
-        return
-    text, names, constants = _compiled(statement, tuple(rows[0]), connection.dialect)
-    pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-    if constants:
-        rows = [constants | row for row in rows]
-    connection.exec_driver_sql(text, [pick(row) for row in rows])
-
-
-@lru_cache(maxsize=200)
-def _compiled(
-    statement: ClauseElement, keys: tuple[str, ...], dialect: Dialect
-) -> tuple[str, tuple[str, ...], dict[str, Any]]:
-    """Return a statement's text, its parameters in order, and those that it gives a value itself."""
-    compiled = cast(SQLCompiler, statement.compile(dialect=dialect, column_keys=keys))
-    names = tuple(compiled.positiontup or ())
-    constants = {name: value for name, value in compiled.params.items() if name not in keys}
-    return compiled.string, names, constants
-
-
-def blobs(name: str) -> Any:
-    """Return a parameter that stands for many 16-byte ids in ``column.in_(…)``."""
-    return bindparam(name, expanding=True, type_=LargeBinary(16))
-
-
 @contextmanager
 def outages_translated(path: str | None) -> Iterator[None]:
     """Raise `DatabaseDown`, with what an operator should know, in place of the driver's errors."""
@@ -281,7 +231,9 @@ def _configure(engine: Engine, pragmas: Iterable[str], begin: str) -> None:
         cursor.close()
 
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        cursor = connection.connection.cursor()
+        cursor.execute(begin)
+        cursor.close()
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", start)

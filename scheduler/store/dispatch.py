@@ -7,6 +7,7 @@ publishing are the outbox: after a crash they are published again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from broker_queue.job import State
 from scheduler.rules.lifecycle import Dispatch
-from scheduler.store.database import execute_many, is_one_of, key_list
-from scheduler.store.jobs import NO_LIMIT, change_handed_out
+from scheduler.store.jobs import NO_LIMIT
+from scheduler.store.statements import change, change_many, fetch, is_one_of, key_list, rows
 from scheduler.store.tables import (
     HELD,
     IN_LINE,
@@ -88,20 +89,13 @@ class LyingJob(NamedTuple):
 
 _WINDOW = select(queue.c.key, queue.c.handed_out).where(is_one_of(queue.c.key, "keys"))
 _ARGS_SIZE = func.coalesce(func.length(args.c.text), 4)
-_NEXT_IN_LINE = (
-    select(job.c.key, _ARGS_SIZE)
-    .outerjoin_from(job, args, args.c.job_key == job.c.key)
-    .where(job.c.queue_key == bindparam("of"), IN_LINE)
-    .order_by(job.c.priority.desc(), job.c.key)
-    .limit(bindparam("room"))
-)
 _ENTER = update(job).where(is_one_of(job.c.key, "keys")).values(dispatch=int(Dispatch.PUBLISHING))
 _PUBLISHED = (
     update(job)
     .where(job.c.key == bindparam("of"), job.c.handover == bindparam("number"), PUBLISHING)
     .values(dispatch=int(Dispatch.PUBLISHED))
 )
-_HANDOUTS = (
+_HANDOUT = (
     select(
         job.c.key,
         job.c.id,
@@ -122,9 +116,10 @@ _HANDOUTS = (
     .join_from(job, queue, queue.c.key == job.c.queue_key)
     .outerjoin(graph, graph.c.key == job.c.graph_key)
     .outerjoin(args, args.c.job_key == job.c.key)
-    .where(is_one_of(job.c.key, "keys"))
     .order_by(job.c.priority.desc(), job.c.key)
 )
+_HANDOUTS = _HANDOUT.where(is_one_of(job.c.key, "keys"))
+_NEXT_IN_LINE = _HANDOUT.where(job.c.queue_key == bindparam("of"), IN_LINE).limit(bindparam("room"))
 _parent = job.alias("parent")
 _DEPENDENCY_IDS = (
     select(edge.c.child_key, _parent.c.id)
@@ -167,12 +162,20 @@ _DROP_CANCELED = (
     .where(*_OF_QUEUE, job.c.state == State.CANCELED.value)
     .values(dispatch=int(Dispatch.NONE))
 )
+_PUBLISHING = select(job.c.key).where(PUBLISHING)
+_QUEUES = select(queue.c.key, queue.c.type, queue.c.channel)
+_ALL_QUEUES = select(queue.c.key)
+_LYING = select(job.c.key, job.c.id, job.c.handover).where(
+    is_one_of(job.c.queue_key, "queues"), LYING
+)
 _RESULT_SIZES = (
     select(outcome.c.job_key, func.length(outcome.c.result))
     .where(is_one_of(outcome.c.job_key, "keys"), outcome.c.result.is_not(None))
     .order_by(outcome.c.job_key)
 )
-_RESULTS = select(outcome.c.job_key, outcome.c.result).where(is_one_of(outcome.c.job_key, "keys"))
+_RESULTS = select(outcome.c.job_key, outcome.c.result).where(
+    is_one_of(outcome.c.job_key, "keys"), outcome.c.result.is_not(None)
+)
 
 
 class Room(NamedTuple):
@@ -187,33 +190,45 @@ NO_ROOM = Room(0, 0)
 
 
 def enter_window(
-    connection: Connection, queues: Collection[int], window: int, room: Room
-) -> tuple[list[int], set[int]]:
+    connection: Connection, queues: Collection[int], window: int, room: Room, moves: Counter[int]
+) -> tuple[list[Handout], set[int]]:
     """Move jobs from the line into the windows of these queues that have room.
 
     The caller publishes them after the commit.
 
+    Args:
+        connection: of the writer.
+        queues: their keys.
+        window: jobs of one queue that the broker may have.
+        room: for what is handed out.
+        moves: changes of the queues' counts that are not written yet; those made here are added.
+
     Returns:
-        The keys of the jobs, no more than there is `room` for, and the queues that may have more.
+        The jobs, no more than there is `room` for, and the queues that may have more.
     """
-    entered: list[int] = []
+    entered: list[Handout] = []
     left: set[int] = set()
-    rows = connection.execute(_WINDOW, {"keys": key_list(queues)}).all()
-    for queue_key, handed_out in rows:
-        free = window - handed_out
+    for queue_key, handed_out in fetch(connection, _WINDOW, keys=key_list(queues)):
+        free = window - handed_out - moves[queue_key]
         limit = min(free, room.jobs)
         if limit <= 0:
             if free > 0:
                 left.add(queue_key)
             continue
-        line = connection.execute(_NEXT_IN_LINE, {"of": queue_key, "room": limit}).all()
-        keys, room = _fitting([(key, size) for key, size in line], room)
-        if keys:
-            connection.execute(_ENTER, {"keys": key_list(keys)})
-            change_handed_out(connection, {queue_key: len(keys)})
-            entered.extend(keys)
-        if len(keys) < len(line) or (len(line) == limit and limit < free):
+        found: list[Handout] = []
+        for row in rows(connection, _NEXT_IN_LINE, of=queue_key, room=limit):
+            if room.bytes <= 0:
+                left.add(queue_key)
+                break
+            item = Handout._make((*row, False))
+            found.append(item)
+            room = Room(room.jobs - 1, room.bytes - len(item.args))
+        if len(found) == limit and limit < free:
             left.add(queue_key)
+        if found:
+            change(connection, _ENTER, keys=key_list(item.key for item in found))
+            moves[queue_key] += len(found)
+            entered += found
     return entered, left
 
 
@@ -230,9 +245,9 @@ def _fitting(sized: Iterable[tuple[int, int]], room: Room) -> tuple[list[int], R
 
 def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]]) -> None:
     """Note that the broker has confirmed these jobs (key, number of the hand-over)."""
-    rows = [{"of": key, "number": number} for key, number in handovers]
-    if rows:
-        execute_many(connection, _PUBLISHED, rows)
+    published = [{"of": key, "number": number} for key, number in handovers]
+    if published:
+        change_many(connection, _PUBLISHED, published)
 
 
 def publishing(connection: Connection) -> list[int]:
@@ -241,7 +256,7 @@ def publishing(connection: Connection) -> list[int]:
     Canceled ones are among them: whether the broker has their message is unknown, and only a
     worker that drops it makes sure that it has not.
     """
-    return list(connection.execute(select(job.c.key).where(PUBLISHING)).scalars())
+    return [key for (key,) in fetch(connection, _PUBLISHING)]
 
 
 def still_publishing(
@@ -252,70 +267,64 @@ def still_publishing(
     Returns:
         As many as there is `room` for, and the others.
     """
-    rows = connection.execute(_STILL_PUBLISHING, {"keys": key_list(keys)}).all()
-    found, _ = _fitting([(key, size) for key, size in rows], room)
-    return found, {key for key, _ in rows[len(found) :]}
+    still = fetch(connection, _STILL_PUBLISHING, keys=key_list(keys))
+    found, _ = _fitting(still, room)
+    return found, {key for key, _ in still[len(found) :]}
 
 
 def all_queues(connection: Connection) -> list[int]:
     """Return the keys of all queues; at start, every window is filled."""
-    return list(connection.execute(select(queue.c.key)).scalars())
+    return [key for (key,) in fetch(connection, _ALL_QUEUES)]
 
 
 def queues_with_held(connection: Connection) -> list[QueueRow]:
     """Return the queues of which the broker or a worker has jobs."""
-    return [QueueRow._make(row) for row in connection.execute(_WITH_HELD)]
+    return [QueueRow._make(row) for row in fetch(connection, _WITH_HELD)]
 
 
 def queues_with_lying(connection: Connection) -> list[QueueRow]:
     """Return the queues with canceled jobs that a worker may still receive, or run."""
-    return [QueueRow._make(row) for row in connection.execute(_WITH_LYING)]
+    return [QueueRow._make(row) for row in fetch(connection, _WITH_LYING)]
 
 
 def queue_keys(connection: Connection, names: Collection[tuple[str, str]]) -> list[int]:
     """Return the keys of the queues with these types and channels, as far as they are known."""
-    rows = connection.execute(select(queue.c.key, queue.c.type, queue.c.channel))
-    return [key for key, job_type, channel in rows if (job_type, channel) in names]
+    known = fetch(connection, _QUEUES)
+    return [key for key, job_type, channel in known if (job_type, channel) in names]
 
 
 def handed_out(connection: Connection) -> list[int]:
     """Return the keys of all jobs of which the broker or a worker may have a message, or the run."""
-    return list(connection.execute(_HANDED_OUT).scalars())
+    return [key for (key,) in fetch(connection, _HANDED_OUT)]
 
 
 def held(connection: Connection, queue_key: int, limit: int = NO_LIMIT) -> list[HeldJob]:
     """Return jobs of a queue that the broker or a worker has, except those held by lease."""
-    rows = connection.execute(_HELD, {"of": queue_key, "limit": limit})
-    return [HeldJob._make(row) for row in rows]
+    return [HeldJob._make(row) for row in fetch(connection, _HELD, of=queue_key, limit=limit)]
 
 
-def unpublish(connection: Connection, queue_key: int) -> list[int]:
-    """Put what a queue held into the outbox, since the queue is gone; return the keys.
+def unpublish(connection: Connection, queue_key: int) -> tuple[list[int], int]:
+    """Put what a queue held into the outbox, since the queue is gone.
 
-    The messages of canceled jobs are gone as well.
+    Returns:
+        The keys of those jobs, and how many canceled ones it held, whose messages are gone as well.
     """
-    canceled = connection.execute(_DROP_CANCELED, {"of": queue_key}).rowcount
-    change_handed_out(connection, {queue_key: -canceled})
-    return list(connection.execute(_UNPUBLISH, {"of": queue_key}).scalars())
+    canceled = change(connection, _DROP_CANCELED, of=queue_key)
+    return [key for (key,) in fetch(connection, _UNPUBLISH, of=queue_key)], canceled
 
 
-def load_handouts(
-    connection: Connection, keys: Collection[int], *, republished: bool
-) -> list[Handout]:
-    """Return what the messages of these jobs need, in the order in which to publish them."""
+def load_republished(connection: Connection, keys: Collection[int]) -> list[Handout]:
+    """Return what the messages of these jobs need, in the order in which to publish them again."""
     if not keys:
         return []
-    rows = connection.execute(_HANDOUTS, {"keys": key_list(keys)})
-    return [Handout._make((*row, republished)) for row in rows]
+    return [Handout._make((*row, True)) for row in fetch(connection, _HANDOUTS, keys=key_list(keys))]
 
 
 def dependency_ids(connection: Connection, children: Collection[int]) -> dict[int, list[bytes]]:
     """Return the ids that these jobs depend on, in the order given."""
     found: dict[int, list[bytes]] = {}
     if children:
-        for child, identity in connection.execute(
-            _DEPENDENCY_IDS, {"children": key_list(children)}
-        ):
+        for child, identity in fetch(connection, _DEPENDENCY_IDS, children=key_list(children)):
             found.setdefault(child, []).append(identity)
     return found
 
@@ -323,7 +332,7 @@ def dependency_ids(connection: Connection, children: Collection[int]) -> dict[in
 def references(connection: Connection, children: Collection[int]) -> dict[int, list[ReferenceRow]]:
     """Return the result references of these jobs, each job's by the job that they refer to."""
     found: dict[int, list[ReferenceRow]] = {}
-    for child, *row in connection.execute(_REFERENCES, {"children": key_list(children)}):
+    for child, *row in fetch(connection, _REFERENCES, children=key_list(children)):
         found.setdefault(child, []).append(ReferenceRow._make(row))
     return found
 
@@ -334,7 +343,7 @@ def results(
     """Yield the results of these jobs in pieces of about `max_bytes`, or of one result."""
     piece: list[int] = []
     size = 0
-    for key, length in connection.execute(_RESULT_SIZES, {"keys": key_list(keys)}).all():
+    for key, length in fetch(connection, _RESULT_SIZES, keys=key_list(keys)):
         if piece and size + length > max_bytes:
             yield _load_results(connection, piece)
             piece, size = [], 0
@@ -348,21 +357,19 @@ def short_results(
     connection: Connection, keys: Collection[int], max_bytes: int
 ) -> dict[int, bytes] | None:
     """Return the results of these jobs; None if they are longer than `max_bytes` together."""
-    sizes = connection.execute(_RESULT_SIZES, {"keys": key_list(keys)}).all()
-    if sum(length for _, length in sizes) > max_bytes:
-        return None
-    return _load_results(connection, keys)
+    found: dict[int, bytes] = {}
+    for key, result in rows(connection, _RESULTS, keys=key_list(keys)):
+        found[key] = result
+        max_bytes -= len(result)
+        if max_bytes < 0:
+            return None
+    return found
 
 
 def _load_results(connection: Connection, keys: Collection[int]) -> dict[int, bytes]:
-    rows = connection.execute(_RESULTS, {"keys": key_list(keys)})
-    return {row.job_key: row.result for row in rows}
+    return dict(fetch(connection, _RESULTS, keys=key_list(keys)))
 
 
 def lying_jobs(connection: Connection, queues: Collection[int]) -> list[LyingJob]:
     """Return canceled jobs that a worker of these queues may still receive, or run."""
-    statement = select(job.c.key, job.c.id, job.c.handover).where(
-        is_one_of(job.c.queue_key, "queues"), LYING
-    )
-    rows = connection.execute(statement, {"queues": key_list(queues)})
-    return [LyingJob(row.key, row.id, row.handover) for row in rows]
+    return [LyingJob._make(row) for row in fetch(connection, _LYING, queues=key_list(queues))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +12,15 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from broker_queue.job import Condition, State
 from scheduler.rules.backoff import Backoff
 from scheduler.rules.lifecycle import Dispatch, JobFacts
-from scheduler.store.database import blobs, execute_many, is_one_of, key_list
+from scheduler.store.statements import (
+    blobs,
+    change,
+    change_many,
+    fetch,
+    fetch_by_id,
+    is_one_of,
+    key_list,
+)
 from scheduler.store.tables import edge, frontier, graph, job, outcome, progress, queue
 
 T = TypeVar("T")
@@ -99,6 +106,9 @@ _WRITE = (
         losses=bindparam("losses"),
     )
 )
+_WRITE_PENDING = (
+    update(job).where(job.c.key == bindparam("of")).values(pending=bindparam("pending"))
+)
 
 _EDGES = (
     select(edge.c.parent_key, edge.c.child_key, edge.c.condition)
@@ -132,6 +142,11 @@ _NEW_PROGRESS = upsert(progress)
 _WRITE_PROGRESS = _NEW_PROGRESS.on_conflict_do_update(
     index_elements=[progress.c.job_key], set_={"text": _NEW_PROGRESS.excluded.text}
 )
+_FRONTIER = (
+    select(frontier.c.parent_key, frontier.c.after_child_key)
+    .order_by(frontier.c.parent_key)
+    .limit(bindparam("limit"))
+)
 _FRONTIER_OF = select(frontier.c.parent_key, frontier.c.after_child_key).where(
     is_one_of(frontier.c.parent_key, "parents")
 )
@@ -150,47 +165,45 @@ def load(connection: Connection, keys: Collection[int]) -> dict[int, LoadedJob]:
     """Return the jobs with these keys."""
     if not keys:
         return {}
-    rows = connection.execute(_LOAD_BY_KEY, {"keys": key_list(keys)})
-    return {row.key: _loaded(row) for row in rows}
+    loaded = map(_loaded, fetch(connection, _LOAD_BY_KEY, keys=key_list(keys)))
+    return {job.facts.key: job for job in loaded}
 
 
 def load_by_id(connection: Connection, ids: Collection[bytes]) -> dict[bytes, LoadedJob]:
     """Return the jobs with these ids; unknown ones are missing from the answer."""
-    found = {}
-    for chunk in chunks(list(ids), 500):
-        for row in connection.execute(_LOAD_BY_ID, {"ids": chunk}):
-            found[row.id] = _loaded(row)
-    return found
+    loaded = map(_loaded, fetch_by_id(connection, _LOAD_BY_ID, ids))
+    return {job.identity.id: job for job in loaded}
 
 
 def load_due(connection: Connection, now: int) -> list[LoadedJob]:
     """Return jobs whose time has come, the longest due first, 500 at most."""
-    return [_loaded(row) for row in connection.execute(_LOAD_DUE, {"now": now})]
+    return [_loaded(row) for row in fetch(connection, _LOAD_DUE, now=now)]
 
 
 def next_due(connection: Connection) -> int | None:
     """Return when the next job is due."""
-    return connection.execute(_NEXT_DUE).scalar_one_or_none()
+    ((due,),) = fetch(connection, _NEXT_DUE)
+    return None if due is None else int(due)
 
 
 def write(connection: Connection, before: Iterable[JobFacts], after: Sequence[JobFacts]) -> None:
-    """Write changed jobs, and how many of each queue's jobs are with the broker."""
-    if not after:
-        return
-    execute_many(connection, _WRITE, [_parameters(facts) for facts in after])
-    change: Counter[int] = Counter()
+    """Write changed jobs; most of those that still wait differ in `pending` alone."""
+    whole: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
     for old, new in zip(before, after, strict=True):
-        moved = bool(new.dispatch) - bool(old.dispatch)
-        if moved and new.queue_key is not None:
-            change[new.queue_key] += moved
-    change_handed_out(connection, change)
+        if new.state is State.WAITING and msgspec.structs.replace(old, pending=new.pending) == new:
+            pending.append({"of": new.key, "pending": new.pending})
+        else:
+            whole.append(_parameters(new))
+    change_many(connection, _WRITE, whole)
+    change_many(connection, _WRITE_PENDING, pending)
 
 
-def change_handed_out(connection: Connection, change: Mapping[int, int]) -> None:
+def change_handed_out(connection: Connection, moves: Mapping[int, int]) -> None:
     """Add to the count of jobs that each queue has with the broker."""
-    rows = [{"of": key, "by": by} for key, by in change.items() if by]
+    rows = [{"of": key, "by": by} for key, by in moves.items() if by]
     if rows:
-        execute_many(connection, _CHANGE_HANDED_OUT, rows)
+        change_many(connection, _CHANGE_HANDED_OUT, rows)
 
 
 def write_outcomes(
@@ -199,71 +212,65 @@ def write_outcomes(
     """Store result and error by job key; a later attempt's replaces an earlier one's."""
     if outcomes:
         rows = [{"job_key": key, "result": r, "error": e} for key, (r, e) in outcomes.items()]
-        execute_many(connection, _WRITE_OUTCOME, rows)
+        change_many(connection, _WRITE_OUTCOME, rows)
 
 
 def write_progress(connection: Connection, texts: Mapping[int, bytes]) -> None:
     """Store the last progress by job key."""
     if texts:
         rows = [{"job_key": key, "text": text} for key, text in texts.items()]
-        execute_many(connection, _WRITE_PROGRESS, rows)
+        change_many(connection, _WRITE_PROGRESS, rows)
 
 
 def load_edges(
     connection: Connection, parents: Collection[int], limit: int = NO_LIMIT
 ) -> list[OpenEdge]:
     """Return the edges to the dependents of `parents`, by parent, then child, `limit` at most."""
-    rows = connection.execute(_EDGES, {"parents": key_list(parents), "limit": limit})
+    rows = fetch(connection, _EDGES, parents=key_list(parents), limit=limit)
     return [OpenEdge(parent, child, Condition(condition)) for parent, child, condition in rows]
 
 
 def load_edges_after(connection: Connection, parent: int, after: int, limit: int) -> list[OpenEdge]:
     """Return the edges to the dependents of one parent whose key is above `after`."""
-    rows = connection.execute(_EDGES_AFTER, {"parent": parent, "after": after, "limit": limit})
+    rows = fetch(connection, _EDGES_AFTER, parent=parent, after=after, limit=limit)
     return [OpenEdge(parent, child, Condition(condition)) for _, child, condition in rows]
 
 
 def with_dependents(connection: Connection, keys: Iterable[int]) -> list[int]:
     """Return those of `keys` on which some job depends."""
-    return list(connection.execute(_WITH_DEPENDENTS, {"keys": key_list(keys)}).scalars())
+    return [key for (key,) in fetch(connection, _WITH_DEPENDENTS, keys=key_list(keys))]
 
 
 def load_frontier(connection: Connection, limit: int) -> list[tuple[int, int]]:
     """Return ended jobs whose dependents were not all told: key, and the last child told."""
-    rows = connection.execute(
-        select(frontier.c.parent_key, frontier.c.after_child_key)
-        .order_by(frontier.c.parent_key)
-        .limit(limit)
-    )
-    return [(parent, after) for parent, after in rows]
+    return fetch(connection, _FRONTIER, limit=limit)
 
 
 def frontier_of(connection: Connection, parents: Collection[int]) -> dict[int, int]:
     """Return those of `parents` that are in the frontier, with the last child told."""
     if not parents:
         return {}
-    rows = connection.execute(_FRONTIER_OF, {"parents": key_list(parents)})
-    return {row.parent_key: row.after_child_key for row in rows}
+    return dict(fetch(connection, _FRONTIER_OF, parents=key_list(parents)))
 
 
 def write_frontier(connection: Connection, reached: Mapping[int, int]) -> None:
     """Note how far the dependents of ended jobs have been told."""
     if reached:
         rows = [{"parent_key": key, "after_child_key": after} for key, after in reached.items()]
-        execute_many(connection, _WRITE_FRONTIER, rows)
+        change_many(connection, _WRITE_FRONTIER, rows)
 
 
 def leave_frontier(connection: Connection, parents: Collection[int]) -> None:
     """Forget jobs whose dependents have all been told."""
     if parents:
-        connection.execute(_LEAVE_FRONTIER, {"parents": key_list(parents)})
+        change(connection, _LEAVE_FRONTIER, parents=key_list(parents))
 
 
 def link_retry(connection: Connection, copies: Mapping[int, int]) -> None:
     """Link jobs to their copies (key of the job → key of its copy)."""
     if copies:
         rows = [{"of": key, "copy": copy} for key, copy in copies.items()]
-        execute_many(connection, _LINK_RETRY, rows)
+        change_many(connection, _LINK_RETRY, rows)
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from broker_queue.errors import BrokerQueueError
+from scheduler.store.statements import change, fetch
 from scheduler.store.tables import leader
 
 _EPOCH = select(leader.c.epoch).where(leader.c.key == 1)
@@ -49,12 +50,12 @@ def holder(connection: Connection) -> tuple[str, int] | None:
 
 def renew(connection: Connection, until: int) -> None:
     """Prolong the leadership; the transaction has checked the epoch."""
-    connection.execute(_RENEW, {"until": until})
+    change(connection, _RENEW, until=until)
 
 
 def give_up(connection: Connection) -> None:
     """Let the leadership lapse now, so that a standby need not wait."""
-    connection.execute(_RENEW, {"until": 0})
+    change(connection, _RENEW, until=0)
 
 
 def check_epoch(connection: Connection, epoch: int | None) -> None:
@@ -63,7 +64,7 @@ def check_epoch(connection: Connection, epoch: int | None) -> None:
     Raises:
         LostLeadership: it is not.
     """
-    current = connection.execute(_EPOCH).scalar_one_or_none()
+    current = next((epoch for (epoch,) in fetch(connection, _EPOCH)), None)
     if current != epoch:
         raise LostLeadership(
             f"another scheduler has taken over this database (epoch {current}, ours was {epoch})"

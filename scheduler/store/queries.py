@@ -22,8 +22,8 @@ from sqlalchemy import (
 from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
 from scheduler.rules.submission import id_text
-from scheduler.store.database import blobs, is_one_of, key_list
 from scheduler.store.jobs import chunks
+from scheduler.store.statements import blobs, fetch_by_id, is_one_of, key_list
 from scheduler.store.tables import (
     IN_LINE,
     LYING,
@@ -120,19 +120,12 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 
 def keys_of(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, int]:
     """Return the keys of the jobs with these ids; unknown ones are missing."""
-    found: dict[bytes, int] = {}
-    for chunk in chunks(ids, 500):
-        found.update((row.id, row.key) for row in connection.execute(_KEYS, {"ids": chunk}))
-    return found
+    return dict(fetch_by_id(connection, _KEYS, ids))
 
 
 def states_of(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, State]:
     """Return the states of the jobs with these ids; unknown ones are missing."""
-    found: dict[bytes, State] = {}
-    for chunk in chunks(ids, 500):
-        for row in connection.execute(_STATES, {"ids": chunk}):
-            found[row.id] = State(row.state)
-    return found
+    return {identity: State(state) for identity, state in fetch_by_id(connection, _STATES, ids)}
 
 
 def status_page(

@@ -12,8 +12,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from broker_queue.job import Condition
 from broker_queue.protocol.messages import NewJob
 from scheduler.rules.lifecycle import JobFacts
-from scheduler.store.database import blobs, execute_many, is_one_of, key_list
-from scheduler.store.jobs import chunks
+from scheduler.store.statements import (
+    blobs,
+    change_many,
+    fetch,
+    fetch_by_id,
+    is_one_of,
+    key_list,
+)
 from scheduler.store.tables import args, edge, graph, job, part, queue, reference
 
 
@@ -62,39 +68,44 @@ _INSERT_JOB = insert(job)
 _INSERT_ARGS = insert(args)
 _INSERT_EDGE = insert(edge)
 _INSERT_REFERENCE = insert(reference)
+_INSERT_GRAPH = insert(graph).returning(graph.c.key)
+_INSERT_QUEUE = insert(queue).returning(queue.c.key)
 _LAST_KEY = select(func.coalesce(func.max(job.c.key), 0))
 _QUEUE_KEY = select(queue.c.key).where(
     queue.c.type == bindparam("type"), queue.c.channel == bindparam("channel")
+)
+_COUNT_DEPENDENCIES = (
+    update(job)
+    .where(job.c.key == bindparam("of"))
+    .values(dependency_count=bindparam("edges"), reference_count=bindparam("references"))
 )
 _GRAPH_KEY = select(graph.c.key).where(graph.c.id == bindparam("id"))
 _PARENTS = select(edge.c.child_key, edge.c.parent_key, edge.c.position, edge.c.condition).where(
     is_one_of(edge.c.child_key, "children")
 )
-_REFERENCES = select(reference).where(is_one_of(reference.c.child_key, "children"))
+_REFERENCES = select(*(reference.c[name] for name in NewReference._fields)).where(is_one_of(reference.c.child_key, "children"))
 
 
 def known_jobs(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, KnownJob]:
     """Return those of `ids` that exist already."""
-    found = {}
-    for chunk in chunks(ids, 500):
-        for row in connection.execute(_KNOWN, {"ids": chunk}):
-            found[row.id] = KnownJob(row.key, row.digest)
-    return found
+    return {
+        identity: KnownJob(key, digest)
+        for identity, key, digest in fetch_by_id(connection, _KNOWN, ids)
+    }
 
 
 def last_job_key(connection: Connection) -> int:
     """Return the highest key given so far; only the writer gives keys."""
-    return int(connection.execute(_LAST_KEY).scalar_one())
+    ((key,),) = fetch(connection, _LAST_KEY)
+    return int(key)
 
 
 def graph_key(connection: Connection, identity: bytes, name: str | None, now: int) -> int:
     """Return the key of the graph with this id, which exists from now on."""
-    key = connection.execute(_GRAPH_KEY, {"id": identity}).scalar_one_or_none()
-    if key is None:
-        key = connection.execute(
-            insert(graph).values(id=identity, name=name, queued_at=now).returning(graph.c.key)
-        ).scalar_one()
-    return int(key)
+    found = fetch(connection, _GRAPH_KEY, id=identity) or fetch(
+        connection, _INSERT_GRAPH, id=identity, name=name, queued_at=now
+    )
+    return int(found[0][0])
 
 
 def queue_keys(
@@ -103,14 +114,9 @@ def queue_keys(
     """Return the keys of these queues (type and channel), which exist from now on."""
     found = {}
     for job_type, channel in queues:
-        key = connection.execute(
-            _QUEUE_KEY, {"type": job_type, "channel": channel}
-        ).scalar_one_or_none()
-        if key is None:
-            key = connection.execute(
-                insert(queue).values(type=job_type, channel=channel).returning(queue.c.key)
-            ).scalar_one()
-        found[job_type, channel] = int(key)
+        names = {"type": job_type, "channel": channel}
+        keys = fetch(connection, _QUEUE_KEY, **names) or fetch(connection, _INSERT_QUEUE, **names)
+        found[job_type, channel] = int(keys[0][0])
     return found
 
 
@@ -118,16 +124,16 @@ def insert_jobs(connection: Connection, rows: Sequence[NewRow], now: int) -> Non
     """Insert new jobs with their args."""
     if not rows:
         return
-    execute_many(connection, _INSERT_JOB, [_job_parameters(row, now) for row in rows])
+    change_many(connection, _INSERT_JOB, [_job_parameters(row, now) for row in rows])
     texts = [{"job_key": row.facts.key, "text": row.args} for row in rows if row.args != b"null"]
     if texts:
-        execute_many(connection, _INSERT_ARGS, texts)
+        change_many(connection, _INSERT_ARGS, texts)
 
 
 def insert_edges(connection: Connection, edges: Sequence[NewEdge]) -> None:
     """Insert new edges."""
     if edges:
-        execute_many(
+        change_many(
             connection,
             _INSERT_EDGE,
             [
@@ -140,15 +146,17 @@ def insert_edges(connection: Connection, edges: Sequence[NewEdge]) -> None:
 def insert_references(connection: Connection, references: Sequence[NewReference]) -> None:
     """Insert new result references."""
     if references:
-        execute_many(connection, _INSERT_REFERENCE, [item._asdict() for item in references])
+        change_many(connection, _INSERT_REFERENCE, [item._asdict() for item in references])
 
 
 def load_edges_of(connection: Connection, children: Collection[int]) -> dict[int, list[NewEdge]]:
     """Return the edges of jobs to what they depend on, in the order in which they were given."""
     found: dict[int, list[NewEdge]] = {}
-    for row in connection.execute(_PARENTS, {"children": key_list(children)}):
-        item = NewEdge(row.child_key, row.parent_key, row.position, Condition(row.condition))
-        found.setdefault(row.child_key, []).append(item)
+    for child, parent, position, condition in fetch(
+        connection, _PARENTS, children=key_list(children)
+    ):
+        item = NewEdge(child, parent, position, Condition(condition))
+        found.setdefault(child, []).append(item)
     for edges in found.values():
         edges.sort(key=lambda item: item.position)
     return found
@@ -159,9 +167,9 @@ def load_references_of(
 ) -> dict[int, list[NewReference]]:
     """Return the result references of jobs."""
     found: dict[int, list[NewReference]] = {}
-    for row in connection.execute(_REFERENCES, {"children": key_list(children)}):
-        item = NewReference(row.child_key, row.position, row.parent_key, row.place, row.pointer)
-        found.setdefault(row.child_key, []).append(item)
+    for row in fetch(connection, _REFERENCES, children=key_list(children)):
+        item = NewReference._make(row)
+        found.setdefault(item.child_key, []).append(item)
     for references in found.values():
         references.sort(key=lambda item: item.position)
     return found
@@ -170,10 +178,9 @@ def load_references_of(
 def count_dependencies(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None:
     """Store how many dependencies and references jobs have now."""
     if counts:
-        connection.execute(
-            update(job)
-            .where(job.c.key == bindparam("of"))
-            .values(dependency_count=bindparam("edges"), reference_count=bindparam("references")),
+        change_many(
+            connection,
+            _COUNT_DEPENDENCIES,
             [{"of": key, "edges": e, "references": r} for key, (e, r) in counts.items()],
         )
 

@@ -9,8 +9,9 @@ was paused cannot write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -30,6 +31,7 @@ class Writer:
         with outages_translated(str(database.path)):
             self._engine: Engine = database.writer_engine()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._connection: Connection | None = None
         self._is_prepared = False
         self.epoch: int | None = None
 
@@ -62,7 +64,7 @@ class Writer:
 
     async def close(self) -> None:
         """Wait for the transaction that runs, then close the connection (which checkpoints)."""
-        await self._call(self._engine.dispose)
+        await self._call(self._disconnect)
         self._thread.shutdown(wait=True)
 
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -71,7 +73,7 @@ class Writer:
             return await asyncio.shield(loop.run_in_executor(self._thread, function, *arguments))
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             leader.check_epoch(connection, self.epoch)
             done = work(connection)
             failpoint(Point.BEFORE_COMMIT)
@@ -79,8 +81,27 @@ class Writer:
         return done
 
     def _transact_unfenced(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             return work(connection)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        """Keep the connection from one transaction to the next, unless one of them fails."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except BaseException:
+            self._connection.close()
+            self._connection = None
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
 
 
 class Reader:

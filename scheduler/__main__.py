@@ -6,6 +6,7 @@ Exit codes: 0 stopped on request, 1 an unexpected error, 2 settings or database 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -23,6 +24,9 @@ from scheduler.store.database import DatabaseDown
 from scheduler.store.leader import LostLeadership
 
 log = logging.getLogger("scheduler")
+
+GARBAGE = 10_000
+"""Objects more than were freed since, after which the collector looks at the young ones."""
 
 
 class Flags(Settings):
@@ -47,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"setting --{name}: {problem['msg']} (got {problem['input']!r})", file=sys.stderr)  # noqa: T201  # logging is not set up yet
         return 2
     logs.configure(settings)
+    _spare_the_collector()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_run(settings))
@@ -57,6 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.exception("ended by an unexpected error; nothing is lost, it can be started again")
         return 1
     return 0
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector leave alone what the program itself consists of.
+
+    Walking through it again and again was a third of the processor time of small batches.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 async def _run(settings: Settings) -> None:

@@ -37,9 +37,6 @@ from scheduler.work import Done, Work
 
 log = logging.getLogger(__name__)
 
-CONFIRM_PAUSE = 0.05
-"""Seconds that confirms may wait for other work to share its transaction."""
-
 DATABASE_PAUSE = 2.0
 """Seconds between attempts while the database does not work."""
 
@@ -132,6 +129,7 @@ class Loop:
             await self._process(self._inbox.take(self._batch_size))
         if self._failure is not None:
             raise self._failure
+        await self._inbox.settle()
         confirmed = await self._publishing.finish(STOP_TIMEOUT)
         try:
             await self._transact(Work(now=clock.now(), published=confirmed))
@@ -155,15 +153,6 @@ class Loop:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._wake.wait()
-        if not len(self._inbox) and self._publishing.has_only_confirms:
-            with suppress(TimeoutError):  # let them share the next transaction
-                async with asyncio.timeout(CONFIRM_PAUSE):
-                    await self._arrival()
-
-    async def _arrival(self) -> None:
-        while not len(self._inbox) and not self._stopped.is_set():
-            self._wake.clear()
-            await self._wake.wait()
 
     async def _catch_up(self) -> None:
         """Tell workers of cancels that the broker did not take before; settle who asked for them.
@@ -273,7 +262,8 @@ class Loop:
 
     async def _transact(self, todo: Work) -> Done:
         return await self._writer.transaction(
-            lambda connection: work.apply(connection, todo, self._limits, self._window)
+            lambda connection: work.apply(connection, todo, self._limits, self._window),
+            is_short=todo.is_short,
         )
 
     def _sort(self, batch: Batch) -> Sorted:

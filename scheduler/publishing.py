@@ -43,6 +43,9 @@ FILLED_AT_ONCE = 4
 RESULTS_BYTES = 4 << 20
 """Results that are read at a time to fill in the args of a job."""
 
+CONFIRM_PAUSE = 0.05
+"""Seconds that confirms may wait for other work to share its transaction."""
+
 PAUSE = 1_000
 """Milliseconds before a job is published again that the broker refused or did not confirm."""
 
@@ -70,7 +73,7 @@ class Publishing:
         outbox: where to.
         reader: results for references are read beside the writer.
         background: what is published at a time goes on there.
-        on_settled: called when something is to be noted in the next transaction.
+        on_settled: called when something is to be noted, or handed out, in a transaction.
     """
 
     def __init__(  # noqa: PLR0917  # the parts of a scheduler, put together in one place
@@ -95,6 +98,7 @@ class Publishing:
         self._has_landed = asyncio.Event()
         self._confirmed: list[tuple[int, int]] = []
         self._failed: list[Incoming] = []
+        self._noting: asyncio.TimerHandle | None = None
         self._unconfirmed: dict[int, int] = {}
         """Jobs that are to be published again → not before this time (ms since the epoch)."""
 
@@ -116,11 +120,6 @@ class Publishing:
         return room.jobs > MAX_JOBS // 2 and room.bytes > MAX_BYTES // 2
 
     @property
-    def has_only_confirms(self) -> bool:
-        """Whether there is something to note, and all of it can wait for a moment."""
-        return bool(self._confirmed) and not self._failed
-
-    @property
     def next_attempt(self) -> int | None:
         """When something is to be published again; None if nothing is, or nothing can be now."""
         if not self._unconfirmed or not self.has_room:
@@ -135,6 +134,9 @@ class Publishing:
             again = list(islice(due, self.room.jobs))
             for key in again:
                 del self._unconfirmed[key]
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
         settled = Settled(self._confirmed, self._failed, again)
         self._confirmed, self._failed = [], []
         return settled
@@ -168,6 +170,8 @@ class Publishing:
                     await self._has_landed.wait()
         for task in self._tasks:
             task.cancel()
+        if self._noting is not None:
+            self._noting.cancel()
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
 
@@ -266,10 +270,15 @@ class Publishing:
         self._landed(len(item.args))
 
     def _landed(self, size: int) -> None:
+        had_room = self.has_room
         jobs, total = self._in_flight
         self._in_flight = Room(jobs - 1, total - size)
         self._has_landed.set()
-        self._on_settled()
+        if self._failed or self.has_room is not had_room:
+            self._on_settled()
+        elif self._noting is None:
+            loop = asyncio.get_running_loop()
+            self._noting = loop.call_later(CONFIRM_PAUSE, self._on_settled)
 
     async def _filled(self, item: Handout) -> bytes:
         """Return a job's args with the results that it refers to in place."""

@@ -85,7 +85,6 @@ class Service:
         tokens = Tokens(key)
         wake = asyncio.Event()
         topology = Topology(names, settings.queue_type, settings.delivery_limit, wake.set)
-        inbox = Inbox(names, wake)
         async with AsyncExitStack() as closing:
             reader = Reader(database, READS_AT_ONCE, self._fail)
             closing.push_async_callback(reader.close)
@@ -102,6 +101,7 @@ class Service:
                 reminding.begin()
 
             background = Background()
+            inbox = Inbox(names, wake, background)
             outbox = Outbox(settings.url, names, topology, filled, background, on_up)
             closing.push_async_callback(outbox.close)
             closing.push_async_callback(background.close)

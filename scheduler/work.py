@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_queue.errors import RequestError
-from broker_queue.protocol.messages import Message
+from broker_queue.protocol.messages import Message, Submit
 from scheduler.clock import chance
 from scheduler.incoming import Request, error_body
 from scheduler.operations import cancel, handout, recover, reports, retry, settle, submit, timers
@@ -18,6 +18,10 @@ from scheduler.rules.submission import Limits
 from scheduler.store import dispatch, leader
 from scheduler.store.database import Connection
 from scheduler.store.dispatch import NO_ROOM, HeldJob, Room
+
+SHORT_REPORTS = 200
+SMALL_REQUEST = 4 << 10
+"""Bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +64,14 @@ class Work:
             or self.lead_until
         )
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it takes some milliseconds only: single jobs and reports, no matter of graphs."""
+        if self.settle or self.run_timers or self.remade or self.lost:
+            return False
+        few = len(self.reports) + len(self.failed) + len(self.publish_again) <= SHORT_REPORTS
+        return few and all(_is_small(request) for request in self.requests)
+
 
 @dataclass(slots=True)
 class Done:
@@ -68,6 +80,16 @@ class Done:
     effects: Effects = field(default_factory=Effects)
     next_due: int | None = None
     refused: list[tuple[Request, str]] = field(default_factory=list)
+
+
+def _is_small(request: Request) -> bool:
+    message = request.message
+    return (
+        isinstance(message, Submit)
+        and message.parts == 1
+        and not message.extend
+        and len(request.body) <= SMALL_REQUEST
+    )
 
 
 Operation = Callable[[Transaction, Any, bytes], Message]
@@ -104,7 +126,6 @@ def apply(connection: Connection, work: Work, limits: Limits, window: int) -> Do
         settle.settle_frontier(transaction)
     transaction.queues.update(work.fill)
     handout.hand_out(transaction, window, work.room)
-    transaction.flush_moves()
     if work.publish_again:
         handout.hand_out_again(transaction, work.publish_again, work.room)
     return done

@@ -131,6 +131,10 @@ class Channel:
             underlying.on_consumer_cancel_callbacks.add(self._on_consumer_canceled)
             self._closing.add_done_callback(self._on_closed)
 
+    @property
+    def is_open(self) -> bool:
+        return not (self.underlying.is_closed or self.session.lost.done())
+
     async def publish(self, message: Outgoing, timeout: float = PUBLISH_TIMEOUT) -> None:
         """Return once the broker has taken responsibility for `message`.
 

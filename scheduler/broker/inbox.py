@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Session
+from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 from broker_queue.failpoints import Point, failpoint
 from broker_queue.protocol.names import Names
@@ -17,6 +18,10 @@ REQUEST_PREFETCH = 100
 """Requests may be megabytes each."""
 REPORT_PREFETCH = 1_000
 DEAD_PREFETCH = 200
+
+SETTLE_PAUSE = 0.01
+"""Seconds that folded reports wait for others, to be acknowledged by one frame: each of those is an
+entry in the log of a quorum queue, and nobody waits for it."""
 
 BATCH_BYTES = 512 << 10
 """A message may hold many reports or jobs; this is some thousands, or one large message."""
@@ -55,14 +60,19 @@ class Inbox:
     Args:
         names: of the namespace.
         arrived: set whenever something was delivered.
+        background: reports are settled there.
     """
 
-    def __init__(self, names: Names, arrived: asyncio.Event) -> None:
+    def __init__(self, names: Names, arrived: asyncio.Event, background: Background) -> None:
         self._names = names
         self.arrived = arrived
         self._requests: deque[Delivery] = deque()
         self._reports: deque[Delivery] = deque()
         self._dead: deque[Delivery] = deque()
+        self._background = background
+        self._settled: list[Delivery] = []
+        """Reports that were folded and are not acknowledged yet."""
+        self._settling: asyncio.TimerHandle | None = None
         self.takes_requests = True
         """Otherwise they stay here, and the broker sends no more than the prefetch allows."""
 
@@ -95,22 +105,44 @@ class Inbox:
         return requests + len(self._reports) + len(self._dead)
 
     async def acknowledge(self, batch: Batch, *, multiple: bool = True) -> None:
-        """Settle a batch whose effects are committed.
+        """Settle a batch whose effects are committed; reports, a little later.
 
         Without `multiple`, it is one message, and what came before it is not settled yet. A channel
         that was lost meanwhile means that its messages come again; folding them twice changes nothing.
         """
-        for deliveries in (batch.requests, batch.reports, batch.dead):
-            last: dict[int, Delivery] = {id(d.channel): d for d in deliveries}
-            for delivery in last.values():
-                failpoint(Point.BEFORE_ACK)
-                try:
-                    await delivery.acknowledge(multiple=multiple)
-                    failpoint(Point.AFTER_ACK)
-                except Unavailable:
-                    delivery.channel.session.fail(
-                        "a channel was lost before its messages were settled"
-                    )
+        if multiple:
+            await self._acknowledge_last([*batch.requests, *batch.dead])
+            self._settled += batch.reports
+            if len(self._settled) >= REPORT_PREFETCH // 4:
+                await self.settle()
+            elif self._settled and self._settling is None:
+                loop = asyncio.get_running_loop()
+                self._settling = loop.call_later(SETTLE_PAUSE, self._settle_soon)
+        else:
+            await self._acknowledge_last(batch.deliveries, multiple=False)
+
+    async def settle(self) -> None:
+        """Settle the reports that wait for more of them, to be settled together."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        settled, self._settled = self._settled, []
+        await self._acknowledge_last([each for each in settled if each.channel.is_open])
+
+    def _settle_soon(self) -> None:
+        self._background.start(self.settle(), "settling reports")
+
+    async def _acknowledge_last(
+        self, deliveries: Sequence[Delivery], *, multiple: bool = True
+    ) -> None:
+        last = {id(delivery.channel): delivery for delivery in deliveries}
+        for delivery in last.values():
+            failpoint(Point.BEFORE_ACK)
+            try:
+                await delivery.acknowledge(multiple=multiple)
+                failpoint(Point.AFTER_ACK)
+            except Unavailable:
+                delivery.channel.session.fail("a channel was lost before its messages were settled")
 
     def _putter(self, waiting: deque[Delivery]) -> Callable[[Delivery], None]:
         def put(delivery: Delivery) -> None:

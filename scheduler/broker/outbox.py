@@ -27,6 +27,9 @@ MAX_UNCONFIRMED = 500
 WRITTEN_AT_ONCE = 100
 """Jobs in one piece, on their way to the socket."""
 
+EVENTS_PAUSE = 0.01
+"""Seconds that events wait for others, to go out together."""
+
 MAX_EVENTS_WAITING = 20_000
 """Events are a service to those who watch; when the broker is slow, the oldest are dropped."""
 
@@ -323,6 +326,7 @@ class Outbox:
         """Publish events as the broker takes them, until this is canceled."""
         while True:
             await self._events_wanted.wait()
+            await asyncio.sleep(EVENTS_PAUSE)
             self._events_wanted.clear()
             while self._events:
                 count = min(EVENTS_AT_ONCE, len(self._events))

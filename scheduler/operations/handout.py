@@ -38,6 +38,7 @@ def hand_out(transaction: Transaction, window: int, room: Room) -> None:
         )
         transaction.effects.unfilled |= left
         _add(transaction, handouts)
+    transaction.flush_moves()
 
 
 def hand_out_again(transaction: Transaction, keys: Collection[int], room: Room) -> None:
@@ -75,7 +76,9 @@ def _filled(transaction: Transaction, handouts: Sequence[Handout]) -> Sequence[H
     if not wanted:
         return handouts
     references = dispatch.references(transaction.connection, wanted)
-    results = _results(transaction, {row.parent_key for rows in references.values() for row in rows})
+    results = _results(
+        transaction, {row.parent_key for rows in references.values() for row in rows}
+    )
     if results is None:
         return handouts
     room = FILLED_BYTES

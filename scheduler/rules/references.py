@@ -7,7 +7,7 @@ stays the bytes that somebody sent, whatever its numbers and nesting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
 import msgspec
@@ -69,7 +69,7 @@ def check_places(args: bytes, places: Iterable[tuple[str, str]]) -> None:
             raise Invalid(f"{field}: {at!r} is given twice", {"field": field})
         fields[steps] = field
     try:
-        _fill(args, dict.fromkeys(fields, b"null"))
+        _check(args, fields)
     except PointerError:
         raise _misplaced(args, fields) from None
 
@@ -78,7 +78,7 @@ def _misplaced(args: bytes, fields: Mapping[Steps, str]) -> Invalid:
     """Return the error for the first place that leads nowhere, or else lies inside another one."""
     for steps, field in fields.items():
         try:
-            _fill(args, {steps: b"null"})
+            _check(args, [steps])
         except PointerError as error:
             way_out = "put null in the args where the value is to go"
             return Invalid(f"{field}: {error}; {way_out}", {"field": field})
@@ -168,26 +168,63 @@ def _member(container: dict[str, msgspec.Raw] | list[msgspec.Raw], step: str) ->
     return bytes(container[step])
 
 
-def _fill(text: bytes, values: dict[Steps, bytes]) -> bytes:
+def _fill(text: bytes, values: Mapping[Steps, bytes]) -> bytes:
     """Return `text` with each value at its place, descending once for all that share a step."""
     if () in values:
-        if len(values) > 1:
-            raise PointerError("one reference replaces what another one points into")
+        _refuse_overlap(values)
         return values[()]
     below: dict[str, dict[Steps, bytes]] = {}
     for steps, value in values.items():
         below.setdefault(steps[0], {})[steps[1:]] = value
     container = _take_apart(text, next(iter(below)))
     for step, inner in below.items():
-        if isinstance(container, dict):
-            if step not in container and inner.keys() != {()}:
-                raise PointerError(f"no member {step!r}; there are {_some(container)}")
-            old = container.get(step, msgspec.Raw(b"null"))
-            container[step] = msgspec.Raw(_fill(bytes(old), inner))
-        else:
+        if isinstance(container, list):
             index = _index(step, container)
-            container[index] = msgspec.Raw(_fill(bytes(container[index]), inner))
+            container[index] = _filled(container[index], inner)
+        else:
+            container[step] = _filled(_place(container, step, inner), inner)
     return msgspec.json.encode(container)
+
+
+def _filled(old: msgspec.Raw, values: Mapping[Steps, bytes]) -> msgspec.Raw:
+    if len(values) == 1 and () in values:
+        return msgspec.Raw(values[()])
+    return msgspec.Raw(_fill(bytes(old), values))
+
+
+def _check(text: bytes, places: Collection[Steps]) -> None:
+    """Raise what `_fill` would raise."""
+    if () in places:
+        _refuse_overlap(places)
+        return
+    below: dict[str, list[Steps]] = {}
+    for steps in places:
+        below.setdefault(steps[0], []).append(steps[1:])
+    container = _take_apart(text, next(iter(below)))
+    for step, inner in below.items():
+        if isinstance(container, list):
+            old = container[_index(step, container)]
+        else:
+            old = _place(container, step, inner)
+        if inner != [()]:
+            _check(bytes(old), inner)
+
+
+def _refuse_overlap(places: Collection[Steps]) -> None:
+    if len(places) > 1:
+        raise PointerError("one reference replaces what another one points into")
+
+
+def _place(
+    container: Mapping[str, msgspec.Raw], step: str, inner: Collection[Steps]
+) -> msgspec.Raw:
+    """Return what a member was: nothing may have been there, unless places lie inside it."""
+    old = container.get(step)
+    if old is not None:
+        return old
+    if len(inner) > 1 or () not in inner:
+        raise PointerError(f"no member {step!r}; there are {_some(container)}")
+    return msgspec.Raw(b"null")
 
 
 def _take_apart(text: bytes, step: str) -> dict[str, msgspec.Raw] | list[msgspec.Raw]:
@@ -200,13 +237,19 @@ def _take_apart(text: bytes, step: str) -> dict[str, msgspec.Raw] | list[msgspec
 
 
 def _index(step: str, items: list[msgspec.Raw]) -> int:
-    if not _INDEX.match(step):
+    index = _number(step)
+    if index is None:
         raise PointerError(f"{step!r} is no index of an array")
-    if int(step) >= len(items):
+    if index >= len(items):
         raise PointerError(f"no item {step}; the array has {len(items)}")
-    return int(step)
+    return index
 
 
-def _some(members: dict[str, msgspec.Raw]) -> str:
+@lru_cache(maxsize=5_000)
+def _number(step: str) -> int | None:
+    return int(step) if _INDEX.match(step) else None
+
+
+def _some(members: Mapping[str, msgspec.Raw]) -> str:
     names = [repr(name) for name in list(members)[:5]]
     return ", ".join(names) + (", …" if len(members) > 5 else "") if names else "none"

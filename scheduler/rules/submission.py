@@ -31,7 +31,7 @@ class Limits:
     """Edges that one transaction follows when jobs have ended: some 20 ms."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PlannedReference:
     """Where the value goes, whose result it comes from, and which part of it."""
 
@@ -243,10 +243,11 @@ def _dependencies(
             condition = edges.combine(found[target], condition, f"{path}.dependencies[{index}]")
         found[target] = condition
     for index, reference in enumerate(references):
-        known = found.get(reference.target, Condition.SUCCESS)
-        found[reference.target] = edges.combine(
-            known, Condition.SUCCESS, f"{path}.references[{index}].job"
-        )
+        known = found.setdefault(reference.target, Condition.SUCCESS)
+        if known is not Condition.SUCCESS:
+            found[reference.target] = edges.combine(
+                known, Condition.SUCCESS, f"{path}.references[{index}].job"
+            )
     if len(found) > limits.max_dependencies:
         raise too_many(f"{path}.dependencies", len(found), limits.max_dependencies)
     return found
@@ -257,11 +258,14 @@ def _references(
 ) -> list[PlannedReference]:
     found = []
     for index, reference in enumerate(given):
-        field_name = f"{path}.references[{index}]"
-        parse_pointer(reference.at, f"{field_name}.at")
-        parse_pointer(reference.pointer, f"{field_name}.pointer")
-        target = _target(reference.job, f"{field_name}.job", positions, count)
-        found.append(PlannedReference(at=reference.at, target=target, pointer=reference.pointer))
+        job = reference.job
+        if isinstance(job, int) and job < count:
+            target: Target = job
+        else:
+            target = _target(job, f"{path}.references[{index}].job", positions, count)
+        if reference.pointer:
+            parse_pointer(reference.pointer, f"{path}.references[{index}].pointer")
+        found.append(PlannedReference(reference.at, target, reference.pointer))
     return found
 
 

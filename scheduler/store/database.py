@@ -14,18 +14,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection as Connection  # for modules that must not know SQLAlchemy
 from sqlalchemy import (
     Engine,
     create_engine,
     event,
 )
-from sqlalchemy import Connection as Connection  # for modules that must not know SQLAlchemy
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -165,6 +165,22 @@ class Database:
         return engine
 
 
+def busy_timeout(connection: Connection) -> int:
+    """Return the milliseconds for which a statement waits for another process that writes."""
+    ((milliseconds,),) = _driver(connection).execute("PRAGMA busy_timeout").fetchall()
+    return int(milliseconds)
+
+
+def set_busy_timeout(connection: Connection, milliseconds: int) -> None:
+    """Set what `busy_timeout` returns."""
+    _driver(connection).execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """Return the writer's connection without SQLAlchemy, which would begin a transaction."""
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema up to this program's version.
 
@@ -205,7 +221,7 @@ def outages_translated(path: str | None) -> Iterator[None]:
         raise
     except (DatabaseError, PoolTimeout, sqlite3.DatabaseError, OSError) as error:
         original = getattr(error, "orig", None) or error
-        trouble = trouble_of(original)
+        trouble = trouble_of(error)
         name = getattr(original, "sqlite_errorname", None) or type(original).__name__
         way_out = f"; {trouble.way_out}" if trouble.way_out else ""
         raise DatabaseDown(
@@ -217,7 +233,7 @@ def trouble_of(error: BaseException) -> Trouble:
     """Return what an error means: of the driver, or one that was translated already."""
     if isinstance(error, DatabaseDown):
         return error.trouble
-    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    code: int = getattr(getattr(error, "orig", error), "sqlite_errorcode", None) or 0
     return _TROUBLE.get(code & 0xFF, Trouble.OTHER)
 
 

@@ -317,7 +317,9 @@ def load_republished(connection: Connection, keys: Collection[int]) -> list[Hand
     """Return what the messages of these jobs need, in the order in which to publish them again."""
     if not keys:
         return []
-    return [Handout._make((*row, True)) for row in fetch(connection, _HANDOUTS, keys=key_list(keys))]
+    return [
+        Handout._make((*row, True)) for row in fetch(connection, _HANDOUTS, keys=key_list(keys))
+    ]
 
 
 def dependency_ids(connection: Connection, children: Collection[int]) -> dict[int, list[bytes]]:

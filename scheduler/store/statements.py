@@ -128,6 +128,23 @@ def change_many(
         cursor.close()
 
 
+def insert_rows(
+    connection: Connection,
+    statement: ClauseElement,
+    names: tuple[str, ...],
+    values: Sequence[Sequence[Any]],
+) -> None:
+    """Insert rows whose columns are `names`, which is the order that they have in the table."""
+    text = _compiled(statement, names, connection.dialect)
+    if text.names != names:
+        raise ValueError(f"the columns are {text.names}, not {names}")
+    cursor = connection.connection.cursor()
+    try:
+        cursor.executemany(text.sql, values)
+    finally:
+        cursor.close()
+
+
 def _in_order(text: _Text, values: dict[str, Any]) -> list[Any]:
     if text.constants:
         values = text.constants | values
@@ -144,7 +161,7 @@ def _compiled(statement: ClauseElement, keys: tuple[str, ...], dialect: Dialect)
 
 @lru_cache(maxsize=100)
 def _for_ids(statement: ClauseElement, count: int, dialect: Dialect) -> str:
-    named = statement.params({name: [b""] * count for name in _parameters(statement)})  # type: ignore[attr-defined]
+    named = statement.params({name: [b""] * count for name in _parameters(statement)})
     return str(named.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
 
 

@@ -10,7 +10,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, select, text
 
 from broker_queue.errors import ConfigurationError
-from scheduler.store.database import Database, DatabaseDown, is_one_of, key_list, migrate
+from scheduler.store.database import Database, DatabaseDown, migrate
+from scheduler.store.statements import is_one_of, key_list
 from scheduler.store.tables import metadata, queue
 from scheduler.store.writer import Reader, Writer
 

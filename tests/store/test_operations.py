@@ -67,6 +67,7 @@ def test_a_job_that_grows_out_of_a_batch_waits_for_what_the_batch_did_not_end(
             Incoming(of_grower, Succeed(1), result=b"1", growth=Growth([grown], [])),
         ],
     )
+    transaction.flush_moves()
     sanity_check(connection)
     state = connection.execute(select(job.c.state).where(job.c.id == id_bytes(grown.id, "id")))
     assert state.scalar_one() == State.WAITING
@@ -166,6 +167,7 @@ def test_what_was_handed_out_is_taken_back_as_no_attempt_and_reports_on_it_are_s
     )
     cancel.cancel(transaction, Cancel(jobs=[by_name["canceled"].id]))
     transaction.flush()
+    transaction.flush_moves()
     assert take_back(begin(connection)) == 4
     sanity_check(connection)
     columns = (job.c.state, job.c.attempt, job.c.handover, job.c.dispatch, job.c.leased_until)

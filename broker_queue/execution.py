@@ -93,6 +93,7 @@ class Execution:
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
         self._leasing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle
 
     async def run(self) -> bool:
         """Run the job, report, and acknowledge once the report is confirmed.
@@ -140,16 +141,14 @@ class Execution:
         loop = asyncio.get_running_loop()
         self._job = Job(self._message, self._note_progress)
         self._started_at = time.time_ns() // 1_000_000
-        timer = loop.call_later(STARTED_AFTER, self._report_started)
-        lease_timer = loop.call_later(self._lease_after, self._start_leasing)
+        self._timer = loop.call_later(min(STARTED_AFTER, self._lease_after), self._on_long_run)
         self._attempt = asyncio.create_task(
             attempt(self._handler, self._job, self._max_result), name=f"job {self._job.id}"
         )
         try:
             outcome = await self._outcome(self._attempt)
         finally:
-            timer.cancel()
-            lease_timer.cancel()
+            self._timer.cancel()
             if self._leasing is not None:
                 await end(self._leasing)
             if self._progress_timer is not None:
@@ -196,6 +195,13 @@ class Execution:
         if self._job is not None and self._attempt is not None:
             self._job.stop()
             self._attempt.cancel()
+
+    def _on_long_run(self) -> None:
+        """Most jobs have ended by now, and have had no other timer than this one."""
+        self._report_started()
+        loop = asyncio.get_running_loop()
+        left = max(0.0, self._lease_after - STARTED_AFTER)
+        self._timer = loop.call_later(left, self._start_leasing)
 
     def _start_leasing(self) -> None:
         self._leasing = asyncio.create_task(self._keep_lease(), name=f"lease of {self._message.id}")

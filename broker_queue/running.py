@@ -71,8 +71,8 @@ class Job:
         self.raw_args = message.raw_args
         self._report_progress = report_progress
         self._loop = asyncio.get_running_loop()
-        self._canceled = threading.Event()
-        self._grown = Graph()
+        self._is_canceled = False
+        self._grown: Graph | None = None
 
     @property
     def result(self) -> ResultReference:
@@ -85,7 +85,7 @@ class Job:
 
         A coroutine is stopped by itself; a plain function looks here now and then.
         """
-        return self._canceled.is_set()
+        return self._is_canceled
 
     def raise_if_canceled(self) -> None:
         """Stop a plain function whose work nobody wants any more.
@@ -130,13 +130,13 @@ class Job:
 
         Takes what `Graph.add` takes. The new job belongs to this job's graph.
         """
-        return self._grown.add(type, args, dependencies, **options)
+        return self._growth().add(type, args, dependencies, **options)
 
     def milestone(
         self, dependencies: Iterable[Dependable], *, name: str | None = None
     ) -> JobHandle:
         """Add a milestone together with this job's result, see `Graph.milestone`."""
-        return self._grown.milestone(dependencies, name=name)
+        return self._growth().milestone(dependencies, name=name)
 
     def extend(
         self,
@@ -148,20 +148,25 @@ class Job:
 
         See `Graph.extend`. A job that depends on this one is sure to be waiting still.
         """
-        self._grown.extend(job, dependencies, references)
+        self._growth().extend(job, dependencies, references)
 
     def finished(self, result: bytes) -> Outcome:
         """Return the report of a result and of the jobs that were added."""
         grown = self._grown
-        if not grown.jobs and not grown.extensions:
+        if grown is None or not (grown.jobs or grown.extensions):
             return Outcome("finished", result)
         submit = grown.to_message()
         body = reports.FinishedWithJobs(result=Raw(result), jobs=submit.jobs, extend=submit.extend)
         return Outcome("finished_with_jobs", messages.encode(body))
 
+    def _growth(self) -> Graph:
+        if self._grown is None:
+            self._grown = Graph()
+        return self._grown
+
     def stop(self) -> None:
         """Tell a plain function to stop."""
-        self._canceled.set()
+        self._is_canceled = True
 
 
 async def attempt(handler: Handler, job: Job, max_result: int) -> Outcome:

@@ -30,16 +30,19 @@ class Statements:
 
     Attributes:
         executed: calls of execute and executemany, `BEGIN` included.
+        transactions: as many as begin.
         rows: parameter sets of all executemany.
     """
 
     def __init__(self) -> None:
         self.executed = 0
+        self.transactions = 0
         self.rows = 0
 
     def note(self, text: str, rows: int = 0) -> None:
         if not text.startswith(_SKIPPED):
             self.executed += 1
+            self.transactions += text.startswith("BEGIN")
             self.rows += rows
 
 

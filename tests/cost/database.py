@@ -79,22 +79,25 @@ class Store:
         await self.apply(Work(now=NOW, published=published))
         return handouts
 
-    async def multiply(self, times: int) -> None:
-        """Make that many copies of all jobs, their edges and results; none of them is handed out."""
-        await self._writer.transaction(lambda _: self._multiply(times))
+    async def multiply(self, times: int) -> int:
+        """Make that many copies of all jobs, none of them handed out; return how many jobs there are."""
+        return await self._writer.transaction(lambda _: self._multiply(times))
 
-    def _multiply(self, times: int) -> None:
+    def _multiply(self, times: int) -> int:
         connection = self._connection
         connection.create_function("copied_id", 2, _copied_id)
         [span] = connection.execute("SELECT max(key) FROM job").fetchone()
         for table in _COPIED:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             connection.execute(
-                f"WITH RECURSIVE copy(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copy "
+                "WITH RECURSIVE copy(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM copy "
                 f"WHERE n < :times) INSERT INTO {table} ({', '.join(columns)}) "
-                f"SELECT {', '.join(map(_copied, columns))} FROM copy, {table} AS original",
+                f"SELECT {', '.join(map(_copied, columns))} FROM copy, {table} AS original "
+                "WHERE n > 0",
                 {"times": times, "span": span},
             )
+        stored: int = connection.execute("SELECT count(*) FROM job").fetchone()[0]
+        return stored
 
     async def count(self, todo: Work) -> Counts:
         """Return what applying a batch costs."""

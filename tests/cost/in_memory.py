@@ -9,9 +9,13 @@ from typing import Any, cast
 
 import msgspec
 
-from broker_queue.amqp.channel import Delivery
+from broker_queue.amqp.channel import Delivery, Outgoing
 from broker_queue.amqp.framing import message_frames
 from broker_queue.background import Background
+from broker_queue.graph import Graph
+from broker_queue.job_message import read_job
+from broker_queue.parts import in_parts
+from broker_queue.protocol.messages import encode
 from broker_queue.protocol.names import Names
 from scheduler.broker.inbox import Batch
 from scheduler.broker.outbox import JobMessage, JobSettled
@@ -45,14 +49,36 @@ def read_reports(count: int) -> Callable[[], object]:
         {"token": TOKENS.make(_id(number), 1, number + 1), "started": NOW, "body": {"sum": 42}}
         for number in range(count)
     ]
-    batch = Batch(reports=[_delivery("batch", msgspec.json.encode(items))])
+    message = Outgoing(
+        exchange="reports", routing_key="reports", body=msgspec.json.encode(items), type="batch"
+    )
+    batch = Batch(reports=[_delivery(message)])
     return partial(sort, batch, TOKENS, Terms(1 << 20, 60_000), lambda _: False)
 
 
 def publish(count: int) -> Callable[[], object]:
     """Turn this many handouts into what goes to the socket."""
-    handouts = [_handout(number) for number in range(count)]
+    handouts = _handouts(count)
     return lambda: asyncio.run(_publish(handouts))
+
+
+def read_jobs(count: int) -> Callable[[], object]:
+    """Read this many messages of jobs, as a worker does."""
+    deliveries = [_delivery(it.message) for it in asyncio.run(_publish(_handouts(count)))]
+    return lambda: [read_job(delivery) for delivery in deliveries]
+
+
+def build_graph(count: int) -> Callable[[], object]:
+    """Build a graph in which half of the jobs take a result, up to the bodies of its messages."""
+
+    def build() -> list[bytes]:
+        graph = Graph("cost")
+        for number in range(count // 2):
+            first = graph.add("work", {"n": number})
+            graph.add("work", {"n": first.result["n"]})
+        return [encode(part) for part in in_parts(graph.to_message())]
+
+    return build
 
 
 class _Socket:
@@ -60,23 +86,28 @@ class _Socket:
 
     is_up = True
 
+    def __init__(self) -> None:
+        self.published: list[JobMessage] = []
+
     async def declare(self, _queues: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         return set()
 
     async def publish_jobs(self, jobs: Sequence[JobMessage], settled: JobSettled) -> None:
         for job in jobs:
             message_frames(job.message, 1, FRAME)
+            self.published.append(job)
             settled(job, None)
 
 
-async def _publish(handouts: list[Handout]) -> None:
-    background = Background()
-    outbox, reader = cast(Any, _Socket()), cast(Any, None)
+async def _publish(handouts: list[Handout]) -> list[JobMessage]:
+    background, socket = Background(), _Socket()
+    outbox, reader = cast(Any, socket), cast(Any, None)
     publishing = Publishing(outbox, reader, Names("cost"), TOKENS, background, lambda: None)
     publishing.start(Effects(handouts=handouts))
     confirmed = await publishing.finish(60.0)
     assert len(confirmed) == len(handouts)
     await background.close()
+    return socket.published
 
 
 IN_MEMORY: dict[str, Callable[[], Callable[[], object]]] = {
@@ -84,19 +115,27 @@ IN_MEMORY: dict[str, Callable[[], Callable[[], object]]] = {
     "plan of 1,000 jobs in pairs": partial(plan_chained, 1_000),
     "reading a message of 200 reports": partial(read_reports, 200),
     "publishing 200 jobs": partial(publish, 200),
+    "reading 200 messages of jobs": partial(read_jobs, 200),
+    "building a graph of 1,000 jobs": partial(build_graph, 1_000),
 }
 
 
 async def count_calls(name: str) -> dict[str, int]:
     """Return how many of our functions a workload calls, in a thread that runs nothing else."""
-    counted, _ = await asyncio.to_thread(calls, IN_MEMORY[name]())
+    work = await asyncio.to_thread(IN_MEMORY[name])
+    counted, _ = await asyncio.to_thread(calls, work)
     return {"calls": counted}
 
 
-async def count_bytecodes(work: Callable[[], object]) -> int:
-    """Return how many instructions of Python a workload takes."""
+async def count_bytecodes(make: Callable[[int], Callable[[], object]], count: int) -> int:
+    """Return how many instructions of Python a workload of this size takes."""
+    work = await asyncio.to_thread(make, count)
     counted, _ = await asyncio.to_thread(bytecodes, work)
     return counted
+
+
+def _handouts(count: int) -> list[Handout]:
+    return [_handout(number) for number in range(count)]
 
 
 def _handout(number: int) -> Handout:
@@ -120,17 +159,17 @@ def _handout(number: int) -> Handout:
     )
 
 
-def _delivery(kind: str, body: bytes) -> Delivery:
+def _delivery(message: Outgoing) -> Delivery:
     return Delivery(
         channel=cast(Any, None),
         tag=1,
-        body=body,
-        type=kind,
-        message_id=None,
-        correlation_id="",
-        reply_to=None,
-        headers={},
-        routing_key="reports",
+        body=message.body,
+        type=message.type,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        headers=message.headers,
+        routing_key=message.routing_key,
         redelivered=False,
     )
 

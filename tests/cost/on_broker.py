@@ -57,6 +57,8 @@ class Parties:
     worker_url: str
     tallies: dict[str, Tally]
     writer: CountedDatabase
+    transactions: int = 0
+    """When counting began."""
 
     async def settle(self) -> None:
         """Return once the scheduler has told of all that it had committed before.
@@ -68,6 +70,7 @@ class Parties:
 
     def clear(self) -> None:
         """Count from here on."""
+        self.transactions = self.writer.statements.transactions
         for tally in self.tallies.values():
             tally.clear()
 
@@ -195,4 +198,5 @@ def _counted(these: Parties) -> Counts:
         counts[f"{party}: acknowledgements"] = tally.methods["Basic.Ack"]
         counts[f"{party}: bytes sent"] = tally.sent
         counts[f"{party}: bytes received"] = tally.received
-    return dict(counts)
+    transactions = these.writer.statements.transactions - these.transactions
+    return {"scheduler: transactions": transactions, **counts}

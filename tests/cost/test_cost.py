@@ -89,23 +89,37 @@ async def test_a_job_of_a_large_batch_costs_no_more_than_one_of_a_small_batch(
 
 @pytest.mark.parametrize(
     "make",
-    [in_memory.plan, in_memory.plan_chained, in_memory.read_reports, in_memory.publish],
+    [
+        in_memory.plan,
+        in_memory.plan_chained,
+        in_memory.read_reports,
+        in_memory.publish,
+        in_memory.read_jobs,
+        in_memory.build_graph,
+    ],
 )
 async def test_a_message_among_many_costs_no_more_than_one_among_few(
     make: Callable[[int], Callable[[], object]],
 ) -> None:
-    counted = [await in_memory.count_bytecodes(make(count)) for count in (FEW, MANY)]
+    counted = [await in_memory.count_bytecodes(make, count) for count in (FEW, MANY)]
     _check_growth("instructions of Python", counted)
 
 
-async def test_a_fold_costs_no_more_in_a_large_database(tmp_path: Path) -> None:
-    small, large = [
-        await count_transaction(f"fold of 200 reports, {stored} jobs stored", tmp_path)
-        for stored in ("1,000", "50,000")
-    ]
-    measure = "instructions of SQLite"
-    growth = large[measure] / small[measure]
-    assert growth < MOST_GROWTH, f"{measure}: {growth:.2f} times as many among 50,000 jobs"
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ("fold of 200 reports, 1,000 jobs stored", "fold of 200 reports, 50,000 jobs stored"),
+        ("last report of a fan-in of 100", "last report of a fan-in of 1,000"),
+    ],
+)
+async def test_a_report_costs_no_more_in_a_large_database_or_graph(
+    small: str, large: str, tmp_path: Path
+) -> None:
+    few, many = [await count_transaction(name, tmp_path) for name in (small, large)]
+    for measure in ("statements", "instructions of SQLite", "calls"):
+        assert many[measure] < few[measure] * MOST_GROWTH, (
+            f"{large}: {measure}: counted {many[measure]:,}, and {few[measure]:,} for {small}"
+        )
 
 
 def _of(prepare: Callable[[Store, int], Awaitable[Work]], count: int) -> Prepare:

@@ -69,13 +69,12 @@ async def folding_failures(store: Store, count: int) -> Work:
     return Work(now=NOW, reports=reports, room=ROOM)
 
 
-async def folding_with_backlog(store: Store, copies: int) -> Work:
-    """Each makes room for another one in line; the graph is as large as the backlog."""
+async def folding_with_backlog(store: Store, stored: int) -> Work:
+    """Each makes room for another one in line; the graph has all the jobs that are stored."""
     store.window = BACKLOG_WINDOW
     handouts = await store.submit(flat(BACKLOG), graph=GRAPH)
     last = await store.confirm(await store.apply(_reports(handouts)))
-    if copies:
-        await store.multiply(copies)
+    assert await store.multiply(stored // BACKLOG - 1) == stored
     return _reports(last)
 
 
@@ -139,8 +138,8 @@ TRANSACTIONS: dict[str, Prepare] = {
     "fold of 200 reports": partial(folding, count=200),
     "fold of 1 failure": partial(folding_failures, count=1),
     "fold of 200 failures": partial(folding_failures, count=200),
-    "fold of 200 reports, 1,000 jobs stored": partial(folding_with_backlog, copies=0),
-    "fold of 200 reports, 50,000 jobs stored": partial(folding_with_backlog, copies=49),
+    "fold of 200 reports, 1,000 jobs stored": partial(folding_with_backlog, stored=1_000),
+    "fold of 200 reports, 50,000 jobs stored": partial(folding_with_backlog, stored=50_000),
     "step of 1 chain": partial(stepping, count=1),
     "step of 100 chains": partial(stepping, count=100),
     "last report of a fan-in of 100": partial(closing_fan_in, width=100),

@@ -109,6 +109,7 @@ async def test_a_message_among_many_costs_no_more_than_one_among_few(
     ("small", "large"),
     [
         ("fold of 200 reports, 1,000 jobs stored", "fold of 200 reports, 50,000 jobs stored"),
+        ("step of 100 chains, 200 jobs stored", "step of 100 chains, 50,000 jobs stored"),
         ("last report of a fan-in of 100", "last report of a fan-in of 1,000"),
     ],
 )

@@ -23,6 +23,7 @@ Prepare: TypeAlias = Callable[[Store], Awaitable[Work]]
 
 GRAPH = NewGraph(id=job_id(1 << 40))
 BACKLOG, BACKLOG_WINDOW = 1_000, 200
+CHAINS = 100
 
 
 def flat(count: int) -> list[NewJob]:
@@ -81,6 +82,14 @@ async def folding_with_backlog(store: Store, stored: int) -> Work:
 async def stepping(store: Store, count: int) -> Work:
     """Each report hands out the job that waits for it, with the result filled in."""
     return _reports(await store.submit(chained(count)))
+
+
+async def stepping_among_many(store: Store, stored: int) -> Work:
+    """The others wait for each other too, and stand in line behind."""
+    store.window = CHAINS
+    handouts = await store.submit(chained(CHAINS))
+    assert await store.multiply(stored // (2 * CHAINS) - 1) == stored
+    return _reports(handouts)
 
 
 async def closing_fan_in(store: Store, width: int) -> Work:
@@ -142,6 +151,8 @@ TRANSACTIONS: dict[str, Prepare] = {
     "fold of 200 reports, 50,000 jobs stored": partial(folding_with_backlog, stored=50_000),
     "step of 1 chain": partial(stepping, count=1),
     "step of 100 chains": partial(stepping, count=100),
+    "step of 100 chains, 200 jobs stored": partial(stepping_among_many, stored=200),
+    "step of 100 chains, 50,000 jobs stored": partial(stepping_among_many, stored=50_000),
     "last report of a fan-in of 100": partial(closing_fan_in, width=100),
     "last report of a fan-in of 1,000": partial(closing_fan_in, width=1_000),
     "report before a fan-out of 100": partial(opening_fan_out, width=100),

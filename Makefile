@@ -13,7 +13,7 @@ SOAK_OPTIONS ?=
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat faults fuzz soak bench bench-quick bench-scale check fix clean
+.PHONY: help setup demo dev test test-quick repeat faults fuzz soak cost bench bench-quick bench-scale check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ faults: $(VENV)/.development ## kill schedulers, workers, clients and broker 1,0
 
 soak: $(VENV)/.development ## steady work for ten minutes, then look at memory, queues and logs
 	$(BIN)/python -m tests.soak $(SOAK_OPTIONS)
+
+cost: $(VENV)/.development ## count anew what every workload costs, into the table that make test checks
+	$(BIN)/python -m tests.cost --write
 
 bench: $(BENCH_VENV)/.installed ## ours and the peers side by side, into docs/performance.md (half an hour)
 	$(BENCH_VENV)/bin/python -m benchmarks --plots $(BENCH_OPTIONS)

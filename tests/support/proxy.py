@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeAlias
 
 from yarl import URL
+
+Tap: TypeAlias = Callable[[bytes], None]
+"""Called with all that passes in one direction of a connection."""
 
 
 class Proxy:
@@ -13,10 +18,12 @@ class Proxy:
 
     Args:
         url: of the broker.
+        tap: returns, for each connection, what looks at what is sent and at what is received.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tap: Callable[[], tuple[Tap, Tap]] | None = None) -> None:
         self._target = URL(url)
+        self._tap = tap or (lambda: (_ignore, _ignore))
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -63,16 +70,20 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self._target.host or "", self._target.port or 5672
         there, onward = await asyncio.open_connection(host, port)
-        for source, sink in ((reader, onward), (there, writer)):
+        sent, received = self._tap()
+        for source, sink, tap in ((reader, onward, sent), (there, writer, received)):
             self._writers.add(sink)
-            task = asyncio.create_task(self._forward(source, sink))
+            task = asyncio.create_task(self._forward(source, sink, tap))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, tap: Tap
+    ) -> None:
         try:
             while data := await source.read(1 << 16):
                 await self._flows.wait()
+                tap(data)
                 sink.write(data)
                 await sink.drain()
         except ConnectionError:
@@ -80,3 +91,7 @@ class Proxy:
         finally:
             sink.close()
             self._writers.discard(sink)
+
+
+def _ignore(_data: bytes) -> None:
+    """Look at nothing."""

@@ -270,11 +270,11 @@ class Publishing:
         self._landed(len(item.args))
 
     def _landed(self, size: int) -> None:
-        had_room = self.has_room
         jobs, total = self._in_flight
         self._in_flight = Room(jobs - 1, total - size)
         self._has_landed.set()
-        if self._failed or self.has_room is not had_room:
+        gave_room = jobs >= MAX_JOBS // 2 or total >= MAX_BYTES // 2
+        if self._failed or (gave_room and self.has_room):
             self._on_settled()
         elif self._noting is None:
             loop = asyncio.get_running_loop()

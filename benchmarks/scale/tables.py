@@ -59,7 +59,7 @@ def submits(document: Mapping[str, Any]) -> str:
             f"{row['jobs']:,}",
             f"{row['edges']:,}",
             _range(row["seconds"], "{:.2f} s"),
-            f"{row['scheduler']:,.0f}",
+            _range(row["scheduler"], "{:,.0f}"),
         ]
         for row in rows_of(document, "submit")
     ]

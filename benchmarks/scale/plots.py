@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,6 +13,9 @@ from benchmarks.plots import PLOTS, save
 from benchmarks.scale.figures import steps
 from benchmarks.scale.goals import rows_of
 from benchmarks.scale.parts import COST
+
+LATENCIES = (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+"""Milliseconds that are named at the axis."""
 
 
 def draw(document: Mapping[str, Any], folder: Path = PLOTS) -> list[Path]:
@@ -43,7 +46,7 @@ def _cost_by_size(document: Mapping[str, Any], path: Path) -> Path:
                 capsize=3,
                 label=part.removeprefix("cost-"),
             )
-        axes.set_xscale("log")
+        _log_axis(axes, {row["size"] for part in COST for row in rows_of(document, part)})
         axes.set_ylim(bottom=0)
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("jobs in the database")
@@ -63,10 +66,18 @@ def _latency_histogram(document: Mapping[str, Any], path: Path) -> Path:
             drawn = axes.stairs(shares, edges, label=label)
             for share in ("p50", "p99"):
                 axes.axvline(row[share], color=drawn.get_edgecolor(), linestyle=":", linewidth=1)
-    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    _log_axis(axes, [each for each in LATENCIES if low <= each <= high])
     axes.set_xlabel("ms from the end of a job to the start of the next")
     axes.set_ylabel("% of the jobs")
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(fontsize="small")
     return save(figure, path)
+
+
+def _log_axis(axes: Any, named: Collection[float]) -> None:
+    """Name these values, and no others: fewer lines, and no powers of ten to be read."""
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(named), [f"{each:,.7g}" for each in sorted(named)])
+    axes.minorticks_off()

@@ -112,7 +112,7 @@ def _stalls(rows: Sequence[Row]) -> list[Goal]:
             unit="ms",
             must=250,
             aim=100,
-            found=found.get(what, {}).get("longest"),
+            found=max(found.get(what, {}).get("longest", []), default=None),
             jobs=found.get(what, {}).get("jobs", 0),
         )
         for what in ("fan-out", "fan-out and fan-in")

@@ -33,7 +33,7 @@ class Part:
 PARTS = {
     "latency": Part(measure=latency, bound=400.0, disk=500),
     "submit": Part(measure=submits, bound=240.0, disk=1_500),
-    "stalls": Part(measure=stalls, bound=400.0, disk=1_500),
+    "stalls": Part(measure=stalls, bound=500.0, disk=1_500),
     "waiting": Part(measure=waiting, bound=400.0, disk=3_000),
     **{
         f"cost-{shape}": Part(measure=partial(cost, shape=shape), bound=500.0, disk=3_000)

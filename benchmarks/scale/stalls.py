@@ -23,6 +23,8 @@ RATE = 50.0
 BEFORE, AFTERWARDS = 2.0, 0.5
 """Seconds of the stream alone."""
 
+REPEATS = 2
+
 HELD = "held"
 """A type whose jobs this client dequeues."""
 
@@ -49,8 +51,10 @@ def stalls(scene: Scene) -> Iterator[Row]:
     with scene.ours() as ours:
         for what, prepare in KINDS.items():
             scene.say(f"{what} of {jobs:,} jobs")
-            row = ours.do(partial(_watch, scene=scene, prepare=prepare, jobs=jobs))
-            yield {"what": what, "jobs": jobs, **row}
+            watch = partial(_watch, scene=scene, prepare=prepare, jobs=jobs)
+            found = [ours.do(watch) for _ in range(REPEATS)]
+            together = {name: [row[name] for row in found] for name in found[0]}
+            yield {"what": what, "jobs": jobs, **together}
 
 
 async def _watch(queue: JobQueue, scene: Scene, prepare: Prepare, jobs: int) -> Row:

@@ -74,15 +74,15 @@ def stalls(document: Mapping[str, Any]) -> str:
         [
             row["what"],
             f"{row['jobs']:,}",
-            f"{row['seconds']:.2f} s",
-            f"{row['usual']:.0f} ms",
-            f"**{row['longest']:.0f} ms**",
-            f"{row['longest_answer']:.0f} ms",
+            _range(row["seconds"], "{:.2f} s"),
+            f"{median(row['usual']):.0f} ms",
+            f"**{max(row['longest']):.0f} ms** ({_each(row['longest'])})",
+            f"{max(row['longest_answer']):.0f} ms",
         ]
         for row in rows_of(document, "stalls")
     ]
     head = [
-        "what", "jobs", "takes", "unrelated job starts, usually", "longest stall",
+        "what", "jobs", "takes", "unrelated job starts, usually", "longest stall (each time)",
         "longest `enqueue`",
     ]  # fmt: skip
     return as_table(head, rows)
@@ -177,6 +177,10 @@ def _range(values: Sequence[float], pattern: str) -> str:
     """Return the median, and the least and the most."""
     shown = [pattern.format(each) for each in (median(values), min(values), max(values))]
     return f"**{shown[0]}** ({shown[1]} to {shown[2]})"
+
+
+def _each(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
 
 
 def _number(value: float) -> str:

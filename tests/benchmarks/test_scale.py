@@ -24,10 +24,11 @@ ANSWERS = {"latency": 3, "submit": 2, "stalls": 5, "waiting": 3, "cost-flat": 1}
 
 @pytest.fixture
 def _fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (latency, submits, waiting):
+    for module in (latency, stalls, submits, waiting):
         monkeypatch.setattr(module, "REPEATS", 1)
     monkeypatch.setattr(latency, "SETTLE", 0.2)
-    monkeypatch.setattr(stalls, "BEFORE", 0.5)
+    monkeypatch.setattr(stalls, "BEFORE", 0.3)
+    monkeypatch.setattr(stalls, "AFTERWARDS", 0.1)
     monkeypatch.setattr(fillers, "LOOK_AGAIN", 0.05)
 
 

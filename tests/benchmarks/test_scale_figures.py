@@ -140,7 +140,16 @@ def _document(scale: float = 1.0) -> dict[str, Any]:
         "submit": [
             {"shape": "flat", "jobs": 5, "edges": 0, "seconds": [1.0, 3.0], "scheduler": [9.0]}
         ],
-        "stalls": [],
+        "stalls": [
+            {
+                "what": "fan-out",
+                "jobs": 5,
+                "seconds": [1.0, 2.0],
+                "usual": [5.0, 5.0],
+                "longest": [90.0, 120.0],
+                "longest_answer": [30.0, 40.0],
+            }
+        ],
         "waiting": [
             {"what": "filled", "jobs": 5, "seconds": 1.0, "memory": 90.0, "peak": 99.0},
             {
@@ -167,6 +176,8 @@ def test_the_goals_say_what_was_reached_and_what_is_missing() -> None:
     found = {goal.text: goal for goal in goals(_document())}
     assert found["end of a job → start of the next, idle, p99"].reached == AIM
     assert found["end of a job → start of the next, half load, p99"].reached == UNKNOWN
+    stall = found["longest stall of an unrelated job, fan-out of 100,000"]
+    assert (stall.found, stall.reached) == (120.0, MUST)
     assert found["submit of a graph of 100,000 jobs, flat"].found == 2.0
     assert found["1,000,000 waiting jobs: memory of the scheduler"].found == 90.0
     killed = found["1,000,000 waiting jobs: first job done after `kill -9` and a restart"]
@@ -181,7 +192,7 @@ def test_the_tables_have_a_row_for_each_answer_whatever_is_missing() -> None:
     assert "after `kill -9` and a restart | 5 | **1.00 s**" in tables.waiting(document)
     assert "| idle | 4.0 ms |" in tables.latency(document)
     assert "| `flat` | 5 | 0 | **2.00 s** (1.00 s to 3.00 s) |" in tables.submits(document)
-    assert len(tables.stalls(document).splitlines()) == 2
+    assert "| 5 ms | **120 ms** (90, 120) | 40 ms |" in tables.stalls(document)
     assert len(tables.costs({"parts": {}}).splitlines()) == 2
     assert "| `stalls` | 2026-01-01 | 1 | 2 s | more than 300 s |" in tables.settings(document)
     assert f"| {MISSED} | 5 |" in tables.reached(document)

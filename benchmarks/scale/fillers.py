@@ -16,6 +16,8 @@ NOBODY = "nobody"
 CHUNK = 50_000
 """Jobs of one submit, at most."""
 
+SMALL_CHUNK = 5_000
+
 CHAIN = 100
 """Jobs of one chain."""
 
@@ -89,17 +91,21 @@ async def fill(
 async def fill_waiting(
     queue: JobQueue, jobs: int, tell: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Add jobs of which one in ten waits for a worker and the others for a job."""
+    """Add jobs of which one in ten waits for a worker and the others for a job.
+
+    By smaller submits: the memory that a large one takes would hide that of many waiting jobs.
+    """
     gate = await queue.enqueue(NOBODY)
-    for start, size in blocks(jobs):
+    for start, size in blocks(jobs, SMALL_CHUNK):
         await queue.submit(make_graph(Shape.FLAT, size // 10))
         await queue.submit(make_graph(Shape.FLAT, size - size // 10, gate=gate))
-        tell(start + size)
+        if (start + size) % CHUNK == 0:
+            tell(start + size)
 
 
-def blocks(jobs: int) -> list[tuple[int, int]]:
+def blocks(jobs: int, size: int = CHUNK) -> list[tuple[int, int]]:
     """Return starts and sizes of the blocks in which so many jobs are added."""
-    return [(start, min(CHUNK, jobs - start)) for start in range(0, jobs, CHUNK)]
+    return [(start, min(size, jobs - start)) for start in range(0, jobs, size)]
 
 
 async def until_counted(queue: JobQueue, graph: Graph, state: State, jobs: int) -> None:

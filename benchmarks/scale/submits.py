@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.contenders.ours import Ours
-from benchmarks.processes import running_seconds
+from benchmarks.processes import memory, running_seconds
 from benchmarks.scale.fillers import Shape, make_graph, parents_of
 from benchmarks.scale.scene import Row, Scene
 
@@ -29,6 +29,7 @@ def submits(scene: Scene) -> Iterator[Row]:
                 "edges": edges,
                 "seconds": [round(seconds, 3) for seconds, _ in found],
                 "scheduler": [round(used / jobs * 1e6, 1) for _, used in found],
+                "peak": round(memory(ours.scheduler_pids).peak, 1),
             }
 
 

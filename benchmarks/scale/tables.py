@@ -60,12 +60,15 @@ def submits(document: Mapping[str, Any]) -> str:
             f"{row['edges']:,}",
             _range(row["seconds"], "{:.2f} s"),
             _range(row["scheduler"], "{:,.0f}"),
+            f"{row['peak']:.0f} MB",
         ]
         for row in rows_of(document, "submit")
     ]
-    return as_table(
-        ["graph", "jobs", "edges", "submit returns after", "scheduler, microseconds a job"], rows
-    )
+    head = [
+        "graph", "jobs", "edges", "submit returns after", "scheduler, microseconds a job",
+        "its memory, peak",
+    ]  # fmt: skip
+    return as_table(head, rows)
 
 
 def stalls(document: Mapping[str, Any]) -> str:

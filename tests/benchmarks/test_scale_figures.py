@@ -138,7 +138,14 @@ def _document(scale: float = 1.0) -> dict[str, Any]:
             {"what": "flat", "rates": [100.0]},
         ],
         "submit": [
-            {"shape": "flat", "jobs": 5, "edges": 0, "seconds": [1.0, 3.0], "scheduler": [9.0]}
+            {
+                "shape": "flat",
+                "jobs": 5,
+                "edges": 0,
+                "seconds": [1.0, 3.0],
+                "scheduler": [9.0],
+                "peak": 99.0,
+            }
         ],
         "stalls": [
             {

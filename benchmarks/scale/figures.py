@@ -92,15 +92,14 @@ def steps(bins: Mapping[str, int]) -> tuple[list[float], list[float]]:
     return [lower_edge(number) for number in (*numbers, numbers[-1] + 1)], shares
 
 
-def growth(rows: Sequence[Row], shape: str, figure: str) -> float | None:
+def growth(rows: Sequence[Row], figure: str) -> float | None:
     """Return how many times as much a job costs at the largest size as at a hundredth of it.
 
     Args:
-        rows: of the costs.
-        shape: whose.
+        rows: of the costs of one shape.
         figure: the name of a list of costs, whose medians are compared.
     """
-    found = sorted((row for row in rows if row["shape"] == shape), key=lambda row: row["size"])
+    found = sorted(rows, key=lambda row: row["size"])
     if len(found) < 2:
         return None
     large = found[-1]

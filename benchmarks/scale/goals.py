@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -55,22 +56,18 @@ def rows_of(document: Mapping[str, Any], part: str) -> list[Row]:
 
 def goals(document: Mapping[str, Any]) -> list[Goal]:
     """Return all goals with what was measured."""
-    answers = (
-        (("latency",), _latencies),
-        (("submit",), _submits),
-        (("stalls",), _stalls),
-        (("waiting",), _waiting),
-        (COST, _costs),
-    )
     return [
-        replace(goal, is_full=all(_is_full(document, part) for part in parts))
-        for parts, goals_of in answers
-        for goal in goals_of([row for part in parts for row in rows_of(document, part)])
+        replace(goal, is_full=_is_full(document, part))
+        for part, goals_of in _GOALS.items()
+        for goal in goals_of(rows_of(document, part))
     ]
 
 
 def _is_full(document: Mapping[str, Any], part: str) -> bool:
-    return bool(document["parts"].get(part, {}).get("scale", 0) >= 1)
+    """Whether a part had all the jobs that its goals speak of; costs compare the last with others."""
+    found = document["parts"].get(part, {})
+    is_cut_off = part in COST and "void" in found
+    return bool(found.get("scale", 0) >= 1 and not is_cut_off)
 
 
 def _latencies(rows: Sequence[Row]) -> list[Goal]:
@@ -146,16 +143,25 @@ def _waiting(rows: Sequence[Row]) -> list[Goal]:
     ]
 
 
-def _costs(rows: Sequence[Row]) -> list[Goal]:
+def _costs(rows: Sequence[Row], shape: str) -> list[Goal]:
     return [
         Goal(
             text=f"{what} of a job with 1,000,000 in the database : with 10,000, {shape}",
             unit="",
             must=1.3,
             aim=1.1,
-            found=growth(rows, shape, figure),
-            jobs=max((row["size"] for row in rows if row["shape"] == shape), default=0),
+            found=growth(rows, figure),
+            jobs=max((row["size"] for row in rows), default=0),
         )
-        for shape in (part.removeprefix("cost-") for part in COST)
         for figure, what in (("scheduler", "processor time"), ("elapsed", "time"))
     ]
+
+
+_GOALS: dict[str, Callable[[Sequence[Row]], list[Goal]]] = {
+    "latency": _latencies,
+    "submit": _submits,
+    "stalls": _stalls,
+    "waiting": _waiting,
+    **{part: partial(_costs, shape=part.removeprefix("cost-")) for part in COST},
+}
+"""By part."""

@@ -78,12 +78,19 @@ def test_a_stall_without_jobs_to_tell_is_no_stall_of_zero() -> None:
 
 def test_the_growth_compares_with_a_hundredth_of_the_largest_size() -> None:
     rows = [
-        {"shape": "flat", "size": size, "scheduler": [cost, cost * 10, cost]}
+        {"size": size, "scheduler": [cost, cost * 10, cost]}
         for size, cost in ((1_000, 7.0), (10_000, 4.0), (100_000, 9.0), (1_000_000, 5.0))
     ]
-    assert growth(rows, "flat", "scheduler") == 1.25
-    assert growth(rows, "chains", "scheduler") is None
-    assert growth(rows[:1], "flat", "scheduler") is None
+    assert growth(rows, "scheduler") == 1.25
+    assert growth(rows[:1], "scheduler") is None
+
+
+def test_a_growth_that_was_cut_off_before_the_largest_size_reaches_nothing() -> None:
+    rows = [{"size": size, "scheduler": [1.0], "elapsed": [1.0]} for size in (1_000, 100_000)]
+    whole: dict[str, Any] = {"scale": 1.0, "rows": rows}
+    for part, reached in ((whole, AIM), (whole | {"void": "more than 500 s"}, TOO_SMALL)):
+        found = goals({"parts": {"cost-flat": part}})
+        assert {each.reached for each in found if each.jobs} == {reached}
 
 
 @pytest.mark.parametrize("shape", Shape)

@@ -25,10 +25,13 @@ def main(arguments: Sequence[str]) -> int:
     running = Running(
         scale=given.scale, seconds=given.minutes * 60, broker=given.broker, tell=_tell
     )
-    found = asyncio.run(running.run(chosen(given.only)))
     path = given.output or (tables.RESULTS if given.scale >= 1 else tables.SMALL)
-    document = _document(found, path)
-    tables.write(path, document)
+    missing = []
+    for name in chosen(given.only):
+        part = asyncio.run(running.run(name))
+        tables.write(path, _document(name, part, path))  # at once: the next may be interrupted
+        missing += [name] if "void" in part else []
+    document = tables.read(path)
     for table in (
         tables.latency, tables.submits, tables.stalls, tables.waiting, tables.costs, tables.reached,
         tables.settings,
@@ -39,7 +42,6 @@ def main(arguments: Sequence[str]) -> int:
         from benchmarks.scale.plots import draw  # needs matplotlib
 
         print("plots:", *draw(document))
-    missing = [name for name, part in found.items() if "void" in part]
     if missing:
         print("without all of their figures:", *missing, file=sys.stderr)
     return 1 if missing else 0
@@ -81,16 +83,16 @@ def _share(text: str) -> float:
     return value
 
 
-def _document(found: dict[str, Found], path: Path) -> dict[str, Any]:
-    """Return all figures: the new ones, and those of other parts that the file had before."""
+def _document(name: str, part: Found, path: Path) -> dict[str, Any]:
+    """Return all figures: those of a part, and those of others that the file had before."""
     before: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        before = tables.read(path).get("parts", {})
-    broker = [part.pop("broker") for part in found.values() if "broker" in part]
+        before = tables.read(path)
+    known = before.get("versions", {}).get("RabbitMQ", "")
     return {
         "hardware": hardware(),
-        "versions": {**({"RabbitMQ": broker[0]} if broker else {}), **versions(PACKAGES)},
-        "parts": before | found,
+        "versions": {"RabbitMQ": part.pop("broker", known), **versions(PACKAGES)},
+        "parts": before.get("parts", {}) | {name: part},
     }
 
 

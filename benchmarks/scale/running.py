@@ -37,7 +37,7 @@ def command_of(name: str, scale: float) -> list[str]:
 
 
 class Running:
-    """Everything that is asked for.
+    """Parts, as long as there is time.
 
     Args:
         scale: share of the jobs.
@@ -62,11 +62,8 @@ class Running:
         self._tell = tell
         self._command = command
 
-    async def run(self, names: Sequence[str]) -> dict[str, Found]:
-        """Return what came of each part."""
-        return {name: await self._part(name) for name in names}
-
-    async def _part(self, name: str) -> Found:
+    async def run(self, name: str) -> Found:
+        """Return what came of a part."""
         begun = time.monotonic()
         found: Found = {
             "date": time.strftime("%Y-%m-%d", time.gmtime()),

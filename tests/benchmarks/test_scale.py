@@ -79,21 +79,21 @@ async def test_a_part_that_dies_costs_its_own_figures_only() -> None:
         "stalls": answer,
     }
     bounded = Running(scale=TINY, seconds=2.0, tell=lambda _: None, command=_runs(programs))
-    found = await bounded.run(list(programs))
+    found = {name: await bounded.run(name) for name in programs}
     assert found["latency"]["void"] == "its process ended with code 1: out of order"
     assert found["latency"]["rows"] == [{"jobs": 1}]
     assert found["submit"]["rows"] == [{"jobs": 1}]
     assert found["submit"]["void"].startswith("more than ")
     assert found["stalls"]["void"] == "no time was left"
     again = Running(scale=TINY, seconds=60.0, tell=lambda _: None, command=_runs(programs))
-    assert "void" not in (await again.run(["stalls"]))["stalls"]
+    assert "void" not in await again.run("stalls")
 
 
 async def test_a_part_that_has_no_room_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.scale.running.shutil.disk_usage", _full)
     running = Running(scale=1.0, seconds=60.0, tell=lambda _: None, command=_runs({}))
-    found = await running.run(["submit"])
-    assert "has 0 MB left, and this needs 1,500" in found["submit"]["void"]
+    found = await running.run("submit")
+    assert "has 0 MB left, and this needs 1,500" in found["void"]
 
 
 class _full:

@@ -21,6 +21,9 @@ SMALL_CHUNK = 5_000
 CHAIN = 100
 """Jobs of one chain."""
 
+RANDOM = 1_000
+"""Jobs of one random DAG."""
+
 LAYER_PARENTS = 2
 """Of each job in layers."""
 
@@ -66,7 +69,7 @@ def parents_of(shape: Shape, jobs: int) -> Sequence[Sequence[int]]:
         case Shape.CHAINS:
             return [(number - 1,) if number % CHAIN else () for number in range(jobs)]
         case Shape.RANDOM:
-            return random_parents(jobs)
+            return _many_random(jobs)
         case Shape.LAYERS:
             width = -(-jobs // LAYERS)
             return [_in_layer_before(number, width) for number in range(jobs)]
@@ -75,15 +78,15 @@ def parents_of(shape: Shape, jobs: int) -> Sequence[Sequence[int]]:
 async def fill(
     queue: JobQueue, shape: Shape, jobs: int, tell: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Add jobs of which every other block has finished and the rest waits for ever.
+    """Add jobs of which a quarter has finished and the rest waits for ever.
 
     Those that have finished were run by the worker: all their rows are as they always are.
     """
     gate = await queue.enqueue(NOBODY)
     for start, size in blocks(jobs):
-        finished = make_graph(shape, size // 2, "checksum")
+        finished = make_graph(shape, size // 4, "checksum")
         await queue.submit(finished)
-        await queue.submit(make_graph(shape, size - size // 2, gate=gate))
+        await queue.submit(make_graph(shape, size - size // 4, gate=gate))
         await until_counted(queue, finished, State.FINISHED, len(finished))
         tell(start + size)
 
@@ -115,6 +118,15 @@ async def until_counted(queue: JobQueue, graph: Graph, state: State, jobs: int) 
         if sum(each.jobs for each in counts if each.state == state) >= jobs:
             return
         await asyncio.sleep(LOOK_AGAIN)
+
+
+def _many_random(jobs: int) -> Sequence[Sequence[int]]:
+    """Side by side, as large as the ones that are measured: one of all would run a few at a time."""
+    one = random_parents(RANDOM)
+    return [
+        [number - number % RANDOM + parent for parent in one[number % RANDOM]]
+        for number in range(jobs)
+    ]
 
 
 def _in_layer_before(number: int, width: int) -> Sequence[int]:

@@ -19,7 +19,7 @@ from benchmarks.scale.figures import (
     spread,
     steps,
 )
-from benchmarks.scale.fillers import CHAIN, CHUNK, LAYERS, Shape, blocks, parents_of
+from benchmarks.scale.fillers import CHAIN, CHUNK, LAYERS, RANDOM, Shape, blocks, parents_of
 from benchmarks.scale.goals import AIM, MISSED, MUST, TOO_SMALL, UNKNOWN, Goal, goals
 from benchmarks.scale.parts import PARTS, chosen
 from benchmarks.summary import percentile
@@ -99,6 +99,12 @@ def test_parents_are_earlier_jobs(shape: Shape) -> None:
     assert len(found) == 250
     assert all(parent < job for job, parents in enumerate(found) for parent in parents)
     assert all(len(set(parents)) == len(parents) for parents in found)
+
+
+def test_random_graphs_are_many_beside_each_other() -> None:
+    found = parents_of(Shape.RANDOM, 2 * RANDOM + 5)
+    assert all(parent >= RANDOM for parents in found[RANDOM : 2 * RANDOM] for parent in parents)
+    assert found[2 * RANDOM + 4] == [2 * RANDOM + parent for parent in found[4]]
 
 
 def test_chains_and_layers_are_what_they_are_called() -> None:

@@ -56,8 +56,9 @@ bench: $(BENCH_VENV)/.installed ## ours and the peers side by side, into docs/pe
 bench-quick: $(BENCH_VENV)/.installed ## the same at small sizes, only shown (two minutes; BENCH_OPTIONS='--only ours')
 	$(BENCH_VENV)/bin/python -m benchmarks --quick $(BENCH_OPTIONS)
 
-bench-scale: $(BENCH_VENV)/.installed ## ours with a million jobs (half an hour; SCALE_OPTIONS='--scale 0.01')
-	$(BENCH_VENV)/bin/python -m benchmarks.scale $(SCALE_OPTIONS)
+bench-scale: $(BENCH_VENV)/.installed ## ours with a million jobs, into docs/performance.md (half an hour; SCALE_OPTIONS='--scale 0.01')
+	@$(BENCH_VENV)/bin/python -m benchmarks.scale --plots $(SCALE_OPTIONS); code=$$?; \
+		$(BENCH_VENV)/bin/python -m tests.support.generated && exit $$code
 
 check: $(VENV)/.development ## format, lint, types, imports, spelling, generated files; changes nothing
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ PLOTS = Path(__file__).parents[1] / "docs" / "plots"
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "broker-queue"  # the same figures give the same file
+mpl.rcParams["svg.fonttype"] = "none"  # text as text: small files, and it can be searched
 
 
 def draw(document: Mapping[str, Any], folder: Path = PLOTS) -> list[Path]:
@@ -58,7 +59,7 @@ def _throughput(document: Mapping[str, Any], path: Path) -> Path:
     axes.set_xticks([each + middle for each in range(len(workloads))], workloads, rotation=20)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(ncols=3, fontsize="small")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _latency(document: Mapping[str, Any], path: Path) -> Path:
@@ -71,10 +72,11 @@ def _latency(document: Mapping[str, Any], path: Path) -> Path:
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(fontsize="small")
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
+    """Write a plot, the same bytes for the same figure, and return its path."""
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path

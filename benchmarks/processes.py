@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from broker_queue.local_broker.guard import guarded
 
@@ -65,6 +67,16 @@ class Processes:
             _stop(process)
         self._running.clear()
 
+    def kill(self) -> None:
+        """Kill them, so that they can do nothing more; what guards each of them ends by itself."""
+        guards = self.pids
+        for pid in set(_tree(guards, _stats())) - set(guards):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._running:
+            process.wait(PATIENCE)
+        self._running.clear()
+
 
 def processor_seconds(pids: Iterable[int]) -> float:
     """Return the processor time of processes and all that they started; 0 where no one tells."""
@@ -72,11 +84,39 @@ def processor_seconds(pids: Iterable[int]) -> float:
     return sum(sum(map(int, stats[pid][11:15])) for pid in _tree(pids, stats)) / TICKS
 
 
-def resident_mebibytes(pids: Iterable[int]) -> float:
+def running_seconds(pids: Iterable[int]) -> float:
+    """Return the same in nanoseconds' steps, where the kernel tells, of threads that still run.
+
+    For a few hundred jobs, ticks of ten milliseconds would be too coarse.
+    """
+    found = [path for pid in _tree(pids, _stats()) for path in Path(f"/proc/{pid}/task").glob("*")]
+    total = 0
+    for thread in found:
+        with suppress(OSError):  # it ended meanwhile
+            total += int((thread / "schedstat").read_text().split()[0])
+    return total / 1e9 if total else processor_seconds(pids)
+
+
+class Memory(NamedTuple):
+    """Resident memory of a process in megabytes."""
+
+    now: float
+    peak: float
+
+
+def memory(pids: Iterable[int]) -> Memory:
     """Return the memory of the largest of these processes and all that they started."""
-    stats = _stats()
-    pages = [int(stats[pid][21]) for pid in _tree(pids, stats)]
-    return max(pages, default=0) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    found = [_memory(pid) for pid in _tree(pids, _stats())]
+    return max(found, default=Memory(0.0, 0.0))
+
+
+def _memory(pid: int) -> Memory:
+    lines: list[str] = []
+    with suppress(OSError):  # it ended meanwhile
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    sizes = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+    now, peak = (float(sizes.get(name, ["0"])[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+    return Memory(now, peak)
 
 
 def _stats() -> dict[int, list[str]]:

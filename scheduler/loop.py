@@ -30,12 +30,15 @@ from scheduler.rules.submission import Limits
 from scheduler.settings import Settings
 from scheduler.store import leader
 from scheduler.store.database import DatabaseDown, Trouble
-from scheduler.store.dispatch import HeldJob
+from scheduler.store.dispatch import HeldJob, Room
 from scheduler.store.writer import Writer
 from scheduler.tokens import Tokens
 from scheduler.work import Done, Work
 
 log = logging.getLogger(__name__)
+
+HANDED_OUT_AT_ONCE = 500
+"""Jobs in one transaction: 15 ms."""
 
 DATABASE_PAUSE = 2.0
 """Seconds between attempts while the database does not work."""
@@ -287,7 +290,7 @@ class Loop:
             published=settled.confirmed,
             publish_again=settled.again,
             fill=self._unfilled,
-            room=self._publishing.room,
+            room=self._room(),
             run_timers=self._next_due is not None and now >= self._next_due,
             leases=Leases(hears_at, self._max_losses, self._patience),
             remade=remade,
@@ -295,6 +298,10 @@ class Loop:
             settle=self._more,
             lead_until=now + self._takeover_after if renew else None,
         )
+
+    def _room(self) -> Room:
+        jobs, size = self._publishing.room
+        return Room(min(jobs, HANDED_OUT_AT_ONCE), size)
 
     def _note(self, todo: Work, done: Done) -> None:
         if todo.run_timers:

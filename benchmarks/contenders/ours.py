@@ -67,9 +67,13 @@ class Ours:
 
     def start(self) -> None:
         self.start_scheduler()
-        module = "benchmarks.contenders.ours_worker:worker"
-        self._worker.start("worker", [*COMMAND, "worker", module])
-        self._runner.run(self._until_workers_are_there())
+        self.start_worker("benchmarks.contenders.ours_worker:worker")
+
+    def start_worker(self, target: str) -> None:
+        """Start a worker process; return when the scheduler knows it."""
+        number = len(self._worker.pids) + 1
+        self._worker.start(f"worker-{number}", [*COMMAND, "worker", target])
+        self._runner.run(self._until_workers_are_there(number))
 
     def start_scheduler(self) -> None:
         """Start the scheduler alone; return when it answers."""
@@ -78,6 +82,9 @@ class Ours:
 
     def stop_scheduler(self) -> None:
         self._scheduler.stop()
+
+    def kill_scheduler(self) -> None:
+        self._scheduler.kill()
 
     def do(self, work: Callable[[JobQueue], Coroutine[Any, Any, T]]) -> T:
         """Return what a function does with the client."""
@@ -105,10 +112,10 @@ class Ours:
                     return
                 await asyncio.sleep(0.02)
 
-    async def _until_workers_are_there(self) -> None:
+    async def _until_workers_are_there(self, number: int) -> None:
         async with asyncio.timeout(START_TIMEOUT):
             while True:
-                if await self._queue.workers():
+                if len(await self._queue.workers()) >= number:
                     return
                 await asyncio.sleep(0.1)
 

@@ -204,25 +204,34 @@ def enter_window(
         moves: changes of the queues' counts that are not written yet; those made here are added.
 
     Returns:
-        The jobs, no more than there is `room` for, and the queues that may have more.
+        The jobs, no more than there is `room` for, which the queues share; and the queues that may
+        have more.
     """
     entered: list[Handout] = []
     left: set[int] = set()
-    for queue_key, handed_out in fetch(connection, _WINDOW, keys=key_list(queues)):
-        free = window - handed_out - moves[queue_key]
-        limit = min(free, room.jobs)
+    filled = {
+        key: handed_out + moves[key]
+        for key, handed_out in fetch(connection, _WINDOW, keys=key_list(queues))
+    }
+    emptiest_first = sorted(filled, key=lambda key: filled[key])
+    for position, queue_key in enumerate(emptiest_first):
+        free = window - filled[queue_key]
+        share = _share(room, len(filled) - position)
+        limit = min(free, share.jobs)
         if limit <= 0:
             if free > 0:
                 left.add(queue_key)
             continue
         found: list[Handout] = []
+        size = 0
         for row in rows(connection, _NEXT_IN_LINE, of=queue_key, room=limit):
-            if room.bytes <= 0:
+            if size >= share.bytes:
                 left.add(queue_key)
                 break
             item = Handout._make((*row, False))
             found.append(item)
-            room = Room(room.jobs - 1, room.bytes - len(item.args))
+            size += len(item.args)
+        room = Room(room.jobs - len(found), room.bytes - size)
         if len(found) == limit and limit < free:
             left.add(queue_key)
         if found:
@@ -230,6 +239,11 @@ def enter_window(
             moves[queue_key] += len(found)
             entered += found
     return entered, left
+
+
+def _share(room: Room, queues: int) -> Room:
+    """Return what one of several queues may take, so that a long line holds up no other queue."""
+    return Room(-(-room.jobs // queues), max(0, -(-room.bytes // queues)))
 
 
 def _fitting(sized: Iterable[tuple[int, int]], room: Room) -> tuple[list[int], Room]:

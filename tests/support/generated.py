@@ -22,6 +22,7 @@ import msgspec
 from pydantic_core import PydanticUndefined
 
 from benchmarks import summary, tables
+from benchmarks.scale import tables as scale
 from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
@@ -196,6 +197,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "benchmark-latency": lambda: tables.latency(summary.read()),
     "benchmark-processor": lambda: tables.processor(summary.read()),
     "benchmark-settings": lambda: tables.settings(summary.read()),
+    "scale-goals": lambda: scale.reached(scale.read()),
+    "scale-cost": lambda: scale.costs(scale.read()),
+    "scale-submit": lambda: scale.submits(scale.read()),
+    "scale-stalls": lambda: scale.stalls(scale.read()),
+    "scale-waiting": lambda: scale.waiting(scale.read()),
+    "scale-latency": lambda: scale.latency(scale.read()),
+    "scale-settings": lambda: scale.settings(scale.read()),
 }
 
 

@@ -51,6 +51,7 @@ duration = read_as(_span)
 job_type = read_as(limits.job_type)
 channel = read_as(limits.channel)
 label = read_as(limits.label)
+process_count = read_as(limits.process_count)
 
 JobsArgument = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""What a job may say of itself, refused in words. Pure.
+"""What a job, or a command line, may say of itself, refused in words.
 
 The scheduler has the last word, in the terms of the wire's models; here the same bounds are told
 before anything is sent, with units and without regular expressions.
@@ -6,6 +6,7 @@ before anything is sent, with units and without regular expressions.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -14,6 +15,9 @@ MAX_LABEL = 200
 MAX_ATTEMPTS = 1_000
 MAX_PRIORITY = 9
 MAX_FACTOR = 100
+MAX_PROCESSES = 1_000
+"""More than any machine has use for; each is an interpreter and two connections to the broker."""
+
 MAX_POINTER = 2_000
 
 _WORD = r"[A-Za-z0-9_.:-]"
@@ -86,6 +90,28 @@ def number(value: Any, low: int, high: int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"expected a number from {low} to {high}, got {value!r}")
     return value
+
+
+def process_count(text: str) -> int:
+    """Return a number of processes; ``auto`` is one for each CPU that this process may use.
+
+    Raises:
+        ValueError: it is out of bounds, or none.
+    """
+    if text == "auto":
+        return min(_usable_cpus(), MAX_PROCESSES)
+    try:
+        return whole(int(text), 1, MAX_PROCESSES)
+    except ValueError:
+        raise ValueError(
+            f"expected a whole number from 1 to {MAX_PROCESSES:,}, or auto, got {text!r}"
+        ) from None
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def pointer(text: str) -> str:

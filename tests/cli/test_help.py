@@ -86,6 +86,14 @@ def test_no_line_of_the_help_is_wider_than_a_terminal(command_line: CommandLine,
         (["--url", "", "list"], "Error: Invalid value for '--url': it is empty"),
         (["list", "--url", ""], "Error: Invalid value for '--url': it is empty"),
         (["list", "--namespace", ""], "Error: Invalid value for '--namespace': it is empty"),
+        *(
+            (
+                ["worker", "jobs:worker", f"--processes={number}"],
+                "Error: Invalid value for '--processes': expected a whole number from 1 to 1,000, "
+                f"or auto, got '{number}'",
+            )
+            for number in ("0", "-1", "1001", "2.5", "many", "")
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

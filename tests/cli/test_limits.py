@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -79,3 +80,9 @@ def test_a_pointer_is_no_longer_than_the_wire_allows() -> None:
         except Invalid:
             is_taken = False
         assert we_take(limits.pointer, at) is is_taken
+
+
+def test_auto_is_a_process_for_each_cpu_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1, 4, 6}, raising=False)
+    assert limits.process_count("auto") == 3
+    assert limits.process_count(str(limits.MAX_PROCESSES)) == limits.MAX_PROCESSES

@@ -7,14 +7,20 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker_queue.cli.arguments import process_count
+from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.help_text import Command
 from broker_queue.cli.invocation import Invocation, Options, command
 from broker_queue.errors import BrokerQueueError, ConfigurationError
+
+if TYPE_CHECKING:
+    from broker_queue.worker import Worker
 
 PANEL = "Processes"
 PACKAGE = Path(__file__).parents[2]
@@ -54,14 +60,28 @@ def worker(
             metavar="MODULE:ATTRIBUTE", help="The worker, such as jobs:worker.", show_default=False
         ),
     ],
+    *,
     concurrency: Annotated[
         int | None, typer.Option(metavar="N", help="Jobs at once.", min=1, show_default=False)
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Its name in `workers`.")] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N|auto",
+            help="Processes, each with that concurrency and a connection of its own; auto: one for "
+            "each CPU. [default: 1]",
+            parser=process_count,
+            show_default=False,
+        ),
+    ] = 1,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its name in `workers`; of several, NAME-1, NAME-2, …"),
+    ] = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Start again when a source file changes.")
     ] = False,
-) -> None:
+) -> Coroutine[Any, Any, ExitCode] | None:
     """Run a worker until Ctrl-C.
 
     The module is looked for in this folder first. Running jobs are finished before it stops.
@@ -70,10 +90,26 @@ def worker(
         from broker_queue.cli.reloading import run_with_reload
 
         run_with_reload([part for part in sys.argv[1:] if part != "--reload"], Path.cwd())
-        return
+        return None
+    from broker_queue.cli.supervised import from_environment  # asyncio is slow to import
+
+    child = from_environment()
+    _log_for_people(run.debug, None if child is None else child.number)
+    if child is not None:
+        child.listen()
+        child.run(_load(run, target, concurrency, name))
+    elif processes == 1:
+        _load(run, target, concurrency, name).run_forever()
+    else:
+        from broker_queue.cli.supervisor import Supervisor
+
+        return Supervisor(processes).run()
+    return None
+
+
+def _load(run: Invocation, target: str, concurrency: int | None, name: str | None) -> Worker:
     from broker_queue.loading import load_worker  # slow to import
 
-    _log_for_people(run.debug)
     options = {
         "url": run.given.url,
         "namespace": run.given.namespace,
@@ -81,14 +117,13 @@ def worker(
         "name": name,
     }
     try:
-        found = load_worker(target, options)
+        return load_worker(target, options)
     except BrokerQueueError:
         raise
     except Exception as error:  # in the user's module: the place is what they need
         print(_own_frames(error), file=sys.stderr)
         module = target.partition(":")[0]
         raise ConfigurationError(f"importing {module} failed: {error}") from None
-    found.run_forever()
 
 
 def _own_frames(error: Exception) -> str:
@@ -103,8 +138,10 @@ def _own_frames(error: Exception) -> str:
     return "".join(lines).rstrip()
 
 
-def _log_for_people(debug: bool) -> None:
+def _log_for_people(debug: bool, process: int | None = None) -> None:
     level = logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", force=True)
+    which = "" if process is None else f"[{process}] "
+    layout = f"%(asctime)s %(levelname)-7s {which}%(message)s"
+    logging.basicConfig(level=level, format=layout, force=True)
     for library in ("aio_pika", "aiormq"):  # what they log of lost connections is logged by us
         logging.getLogger(library).setLevel(logging.DEBUG if debug else logging.CRITICAL)

@@ -21,13 +21,13 @@ from scheduler.store.writer import Writer
 
 def _ack_before_commit() -> None:
     """Messages are acknowledged before what they say is committed."""
-    fold, acknowledge = Loop._fold, Inbox.acknowledge
+    fold = Loop._fold
 
     async def fold_too_late(loop: Loop, batch: Batch) -> None:
-        await acknowledge(loop._inbox, batch)
+        await loop._inbox._acknowledge_last(batch.deliveries)
         await fold(loop, batch)
 
-    async def nothing(_inbox: Inbox, _batch: Batch) -> None:
+    async def nothing(_inbox: Inbox, _batch: Batch, **_options: bool) -> None:
         return None
 
     patch.object(Loop, "_fold", fold_too_late).start()
@@ -38,7 +38,8 @@ def _commit_late() -> None:
     """A transaction is committed with the next one, after its answers have gone out."""
     begun: list[Any] = []
 
-    def transact(writer: Writer, apply: Callable[[Any], Any]) -> Any:
+    def transact(writer: Writer, apply: Callable[[Any], Any], **_options: bool) -> Any:
+        writer._release()
         if begun:
             begun[-1].commit()
             begun.pop().close()

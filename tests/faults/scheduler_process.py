@@ -35,13 +35,15 @@ def write_down(journal: EpochJournal) -> None:
             journal.write(epoch)
         return epoch
 
-    async def noted_transaction(writer: Writer, work: Callable[[Connection], T]) -> T:
+    async def noted_transaction(
+        writer: Writer, work: Callable[[Connection], T], *, is_short: bool = False
+    ) -> T:
         def noted(connection: Connection) -> T:
             done = work(connection)
             journal.write(writer.epoch or 0)
             return done
 
-        return await transaction(writer, noted)
+        return await transaction(writer, noted, is_short=is_short)
 
     patch.object(leader, "take", noted_take).start()
     patch.object(Writer, "transaction", noted_transaction).start()

@@ -61,9 +61,9 @@ async def test_what_was_committed_though_the_database_said_otherwise_goes_out(
     transaction = Writer.transaction
     failed = False
 
-    async def failing(writer: Writer, apply: Callable[..., Any]) -> Any:
+    async def failing(writer: Writer, apply: Callable[..., Any], **options: Any) -> Any:
         nonlocal failed
-        done = await transaction(writer, apply)
+        done = await transaction(writer, apply, **options)
         if not failed and isinstance(done, work.Done) and done.effects.handouts:
             failed = True
             raise databases.DatabaseDown("disk I/O error")

@@ -241,7 +241,7 @@ class _Storing:
         known = self._prepared.known
         if isinstance(target, int):
             planned = self._prepared.plan.jobs[target]
-            if planned.id not in known:
+            if not known or planned.id not in known:
                 return extend.Parent(self._keys[target], State.WAITING)
             target = planned.id
         facts = self._prepared.external[target].facts

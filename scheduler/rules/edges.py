@@ -29,9 +29,18 @@ class Standing(Enum):
 
 def judge(condition: Condition, dependency: State) -> Standing:
     """Return where an edge stands, given the state of the job it depends on."""
+    return _STANDINGS[condition, dependency]
+
+
+def _stand(condition: Condition, dependency: State) -> Standing:
     if dependency not in FINAL_STATES:
         return Standing.OPEN
     return Standing.SATISFIED if dependency in SATISFIED_BY[condition] else Standing.BROKEN
+
+
+_STANDINGS = {
+    (condition, state): _stand(condition, state) for condition in Condition for state in State
+}
 
 
 class Weighed(NamedTuple):

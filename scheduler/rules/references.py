@@ -115,7 +115,19 @@ class Parts:
         """
         places: dict[str, list[str]] = {}
         for place, pointer in wanted:
-            places.setdefault(pointer, []).append(place)
+            if pointer:
+                places.setdefault(pointer, []).append(place)
+            else:  # the usual case: all of it
+                self._put(place, result)
+        if places:
+            self._take_parts(result, places)
+        if self._room < 0:
+            raise PointerError(
+                f"the parts of results are too long, the limit is {self._max_bytes} bytes together; "
+                "refer to smaller parts"
+            )
+
+    def _take_parts(self, result: bytes, places: Mapping[str, list[str]]) -> None:
         try:
             looked_up = _look_up(result, {parse_pointer(it, "pointer"): it for it in places})
         except PointerError as error:
@@ -123,13 +135,11 @@ class Parts:
             raise PointerError(f"pointer {named}: {error}") from None
         for pointer, part in looked_up.items():
             for place in places[pointer]:
-                self._room -= len(part)
-                self.found[place] = part
-        if self._room < 0:
-            raise PointerError(
-                f"the parts of results are too long, the limit is {self._max_bytes} bytes together; "
-                "refer to smaller parts"
-            )
+                self._put(place, part)
+
+    def _put(self, place: str, part: bytes) -> None:
+        self._room -= len(part)
+        self.found[place] = part
 
 
 def fill_in(args: bytes, parts: Mapping[str, bytes]) -> bytes:

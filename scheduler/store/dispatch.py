@@ -348,8 +348,10 @@ def dependency_ids(connection: Connection, children: Collection[int]) -> dict[in
 def references(connection: Connection, children: Collection[int]) -> dict[int, list[ReferenceRow]]:
     """Return the result references of these jobs, each job's by the job that they refer to."""
     found: dict[int, list[ReferenceRow]] = {}
-    for child, *row in fetch(connection, _REFERENCES, children=key_list(children)):
-        found.setdefault(child, []).append(ReferenceRow._make(row))
+    for child, place, parent, pointer in fetch(
+        connection, _REFERENCES, children=key_list(children)
+    ):
+        found.setdefault(child, []).append(ReferenceRow(place, parent, pointer))
     return found
 
 

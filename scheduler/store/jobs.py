@@ -110,6 +110,7 @@ _WRITE_PENDING = (
     update(job).where(job.c.key == bindparam("of")).values(pending=bindparam("pending"))
 )
 
+_CONDITIONS = {condition.value: condition for condition in Condition}
 _EDGES = (
     select(edge.c.parent_key, edge.c.child_key, edge.c.condition)
     .where(is_one_of(edge.c.parent_key, "parents"))
@@ -227,13 +228,18 @@ def load_edges(
 ) -> list[OpenEdge]:
     """Return the edges to the dependents of `parents`, by parent, then child, `limit` at most."""
     rows = fetch(connection, _EDGES, parents=key_list(parents), limit=limit)
-    return [OpenEdge(parent, child, Condition(condition)) for parent, child, condition in rows]
+    return _open_edges(rows)
 
 
 def load_edges_after(connection: Connection, parent: int, after: int, limit: int) -> list[OpenEdge]:
     """Return the edges to the dependents of one parent whose key is above `after`."""
     rows = fetch(connection, _EDGES_AFTER, parent=parent, after=after, limit=limit)
-    return [OpenEdge(parent, child, Condition(condition)) for _, child, condition in rows]
+    return _open_edges(rows)
+
+
+def _open_edges(rows: Iterable[tuple[int, int, str]]) -> list[OpenEdge]:
+    conditions = _CONDITIONS
+    return [OpenEdge(parent, child, conditions[condition]) for parent, child, condition in rows]
 
 
 def with_dependents(connection: Connection, keys: Iterable[int]) -> list[int]:

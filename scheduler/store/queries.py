@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from sqlalchemy import (
@@ -23,7 +23,7 @@ from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
 from scheduler.rules.submission import id_text
 from scheduler.store.jobs import chunks
-from scheduler.store.statements import blobs, fetch_by_id, is_one_of, key_list
+from scheduler.store.statements import blobs, fetch, fetch_by_id, is_one_of, key_list
 from scheduler.store.tables import (
     IN_LINE,
     LYING,
@@ -73,8 +73,23 @@ _KEYS = select(job.c.id, job.c.key).where(job.c.id.in_(blobs("ids")))
 _STATES = select(job.c.id, job.c.state).where(job.c.id.in_(blobs("ids")))
 _ARGS = select(args.c.job_key, args.c.text).where(is_one_of(args.c.job_key, "keys"))
 _parent = job.alias("parent")
+_hex = func.hex(_parent.c.id)
+_DEPENDENCY_TEXT = func.lower(
+    func.printf(
+        '{"job":"%s-%s-%s-%s-%s","state":"%s","condition":"%s"}',
+        func.substr(_hex, 1, 8),
+        func.substr(_hex, 9, 4),
+        func.substr(_hex, 13, 4),
+        func.substr(_hex, 17, 4),
+        func.substr(_hex, 21),
+        _parent.c.state,
+        edge.c.condition,
+    )
+)
+"""A `messages.DependencyStatus`. There may be 100,000 of them, and an object for each would hold up
+the event loop for a second."""
 _DEPENDENCIES = (
-    select(edge.c.child_key, _parent.c.id, _parent.c.state, edge.c.condition, _parent.c.key)
+    select(edge.c.child_key, _DEPENDENCY_TEXT)
     .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
     .where(is_one_of(edge.c.child_key, "children"))
     .order_by(edge.c.child_key, edge.c.position)
@@ -292,15 +307,13 @@ def _load_statuses(
         for key, text in connection.execute(_ARGS, {"keys": key_list(keys)}):
             found[key].args = msgspec.Raw(text)
     if detail.dependencies:
-        for status in found.values():
-            status.dependencies = []
+        listed: dict[int, list[str]] = {key: [] for key in found}
         children = [key for key, status in found.items() if status.dependency_count]
-        for child, identity, state, condition, _ in connection.execute(
-            _DEPENDENCIES, {"children": key_list(children)}
-        ):
-            listed = found[child].dependencies
-            if isinstance(listed, list):
-                listed.append(_dependency(identity, state, condition))
+        if children:
+            for child, text in fetch(connection, _DEPENDENCIES, children=key_list(children)):
+                listed[child].append(text)
+        for key, status in found.items():
+            status.dependencies = cast(Any, msgspec.Raw(f"[{','.join(listed[key])}]".encode()))
     return found
 
 
@@ -347,8 +360,9 @@ def _id_or_none(identity: bytes | None) -> str | None:
 
 
 def _size(status: messages.JobStatus) -> int:
-    size = 600 + 90 * (status.dependency_count if isinstance(status.dependencies, list) else 0)
+    size = 600
     told = (
+        status.dependencies,
         status.args,
         status.result,
         status.error and status.error.details,

@@ -37,7 +37,7 @@ from scheduler.work import Done, Work
 
 log = logging.getLogger(__name__)
 
-HANDED_OUT_AT_ONCE = 500
+HANDED_OUT_AT_ONCE = 200
 """Jobs in one transaction: 15 ms."""
 
 DATABASE_PAUSE = 2.0

@@ -31,7 +31,7 @@ from scheduler.tokens import Token, Tokens
 
 log = logging.getLogger(__name__)
 
-MAX_JOBS = 1_000
+MAX_JOBS = 400
 """Jobs on their way to the broker at a time; their args are in memory."""
 
 MAX_BYTES = 64 << 20

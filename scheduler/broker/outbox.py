@@ -21,10 +21,10 @@ from scheduler.broker.topology import Topology
 
 log = logging.getLogger(__name__)
 
-MAX_UNCONFIRMED = 500
+MAX_UNCONFIRMED = 200
 """Publishes in flight together: confirming many at once walks all of them."""
 
-WRITTEN_AT_ONCE = 100
+WRITTEN_AT_ONCE = 50
 """Jobs in one piece, on their way to the socket."""
 
 EVENTS_PAUSE = 0.01

@@ -19,6 +19,12 @@ from broker_queue.requests import Requests
 MAX_IN_FLIGHT = 2
 """Requests at once: one that is stored and one that follows it. The others gather meanwhile."""
 
+PATIENCE = 0.03
+"""Seconds for which they do so: where an answer takes long, more requests are on their way at once."""
+
+MOST_IN_FLIGHT = 16
+"""Requests at once, at the most."""
+
 MAX_JOBS = 500
 """Jobs in one request; beyond that a refused one costs more than the messages saved."""
 
@@ -42,6 +48,7 @@ class Enqueuing:
         self._timeout = timeout
         self._pending: list[_Pending] = []
         self._in_flight = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def enqueue(self, job: NewJob) -> None:
@@ -54,11 +61,22 @@ class Enqueuing:
         size = len(bytes(job.args)) + 60 * len(job.dependencies)
         self._pending.append(_Pending(job, size, stored))
         if self._in_flight < MAX_IN_FLIGHT:
-            self._in_flight += 1
-            task = asyncio.create_task(self._send())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PATIENCE, self._wait_no_longer)
         await stored
+
+    def _wait_no_longer(self) -> None:
+        self._timer = None
+        if self._pending and self._in_flight < MOST_IN_FLIGHT:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._in_flight += 1
+        task = asyncio.create_task(self._send())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _send(self) -> None:
         try:

@@ -23,9 +23,9 @@ SETTLE_PAUSE = 0.01
 """Seconds that folded reports wait for others, to be acknowledged by one frame: each of those is an
 entry in the log of a quorum queue, and nobody waits for it."""
 
-BATCH_BYTES = 64 << 10
-"""A message may hold many reports or jobs; this is some hundreds (30 ms), or one large message. More
-in one transaction would cost no less, and others would wait longer for theirs."""
+BATCH_BYTES = 32 << 10
+"""A message may hold many reports or jobs; this is some two hundred (15 ms), or one large message.
+More in one transaction would cost no less, and others would wait longer for theirs."""
 
 
 @dataclass(slots=True)

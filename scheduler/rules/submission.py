@@ -27,8 +27,8 @@ class Limits:
     max_result_bytes: int = 1 << 20
     max_jobs: int = 250_000
     max_dependencies: int = 150_000
-    max_edges_told: int = 500
-    """Edges that one transaction follows when jobs have ended: some 10 ms."""
+    max_edges_told: int = 250
+    """Edges that one transaction follows when jobs have ended: some 5 ms."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
 from scheduler.rules.submission import id_text
 from scheduler.store.jobs import chunks
-from scheduler.store.statements import blobs, fetch, fetch_by_id, is_one_of, key_list
+from scheduler.store.statements import blobs, fetch, fetch_by_id, is_one_of, key_list, pause
 from scheduler.store.tables import (
     IN_LINE,
     LYING,
@@ -40,6 +40,9 @@ from scheduler.store.tables import (
 
 MAX_ANSWER_BYTES = 8 << 20
 """Half of what RabbitMQ 4 lets a message have; a page of an answer stops before it."""
+
+DEPENDENCIES_AT_ONCE = 5_000
+"""Some milliseconds, for which others wait."""
 
 MAX_ANSWER_JOBS = 2_000
 
@@ -310,8 +313,11 @@ def _load_statuses(
         listed: dict[int, list[str]] = {key: [] for key in found}
         children = [key for key, status in found.items() if status.dependency_count]
         if children:
-            for child, text in fetch(connection, _DEPENDENCIES, children=key_list(children)):
-                listed[child].append(text)
+            texts = fetch(connection, _DEPENDENCIES, children=key_list(children))
+            for chunk in chunks(texts, DEPENDENCIES_AT_ONCE):
+                for child, text in chunk:
+                    listed[child].append(text)
+                pause(connection)
         for key, status in found.items():
             status.dependencies = cast(Any, msgspec.Raw(f"[{','.join(listed[key])}]".encode()))
     return found

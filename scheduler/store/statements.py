@@ -8,6 +8,7 @@ strings, bytes, None; rows are plain tuples. Errors are the driver's own, which
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -24,6 +25,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import await_only
 
 IDS_AT_ONCE = (1, 16, 500)
 """Ids in one statement: its text depends on their number, so there are few of them."""
@@ -79,6 +81,15 @@ def fetch(connection: Connection, statement: ClauseElement, **values: Any) -> li
         return list(cursor.fetchall())
     finally:
         cursor.close()
+
+
+def pause(connection: Connection) -> None:
+    """Let the event loop do something else, on a reader: whoever has many rows does so now and then.
+
+    A reader waits for the driver's thread, and takes the rows apart in that of the event loop.
+    """
+    if connection.dialect.is_async:
+        await_only(asyncio.sleep(0))
 
 
 def fetch_by_id(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def enqueued(connection: Connection, *jobs: NewJob) -> list[Token]:
     keys = {row.id: row.key for row in rows}
     identities = [id_bytes(it.id, "id") for it in jobs]
     return [Token(identity, 1, keys[identity]) for identity in identities]
+
+
+def test_a_long_line_of_one_type_leaves_room_for_the_others(connection: Connection) -> None:
+    transaction = begin(connection)
+    types = ["long"] * 30 + ["short"] * 3
+    jobs = [NewJob(id=new_job_id(), type=name) for name in types]
+    submit.submit(transaction, Submit(jobs=jobs), b"")
+    handout.hand_out(transaction, 100, Room(10, 1 << 20))
+
+    effects = transaction.effects
+    assert Counter(item.type for item in effects.handouts) == {"long": 5, "short": 3}
+    assert len(effects.unfilled) == 1  # it goes on with the long one
 
 
 def test_a_job_that_grows_out_of_a_batch_waits_for_what_the_batch_did_not_end(

@@ -68,6 +68,20 @@ async def test_an_enqueue_alone_does_not_wait_for_company(
             assert [job.id for job in submit.jobs] == [await enqueuing]
 
 
+async def test_more_requests_are_on_their_way_while_answers_take_long(
+    fake: FakeScheduler, broker_url: str, namespace: str
+) -> None:
+    async with JobQueue(broker_url, namespace=namespace, timeout=ANSWER_TIMEOUT) as queue:
+        enqueuing, requests = [], []
+        for number in range(5):
+            enqueuing.append(asyncio.create_task(queue.enqueue("a", number)))
+            requests.append(await fake.requests.get())
+        submits = [await answer_submit(fake, request) for request in requests]
+        ids = await asyncio.gather(*enqueuing)
+
+    assert [job.id for submit in submits for job in submit.jobs] == ids
+
+
 async def test_long_args_do_not_make_a_request_too_long(
     fake: FakeScheduler, broker_url: str, namespace: str
 ) -> None:

@@ -260,8 +260,7 @@ def _fitting(sized: Iterable[tuple[int, int]], room: Room) -> tuple[list[int], R
 def mark_published(connection: Connection, handovers: Iterable[tuple[int, int]]) -> None:
     """Note that the broker has confirmed these jobs (key, number of the hand-over)."""
     published = [{"of": key, "number": number} for key, number in handovers]
-    if published:
-        change_many(connection, _PUBLISHED, published)
+    change_many(connection, _PUBLISHED, published)
 
 
 def publishing(connection: Connection) -> list[int]:

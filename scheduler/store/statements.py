@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
@@ -64,23 +65,17 @@ def blobs(name: str) -> Any:
 def rows(connection: Connection, statement: ClauseElement, **values: Any) -> Iterator[Any]:
     """Yield the rows of a query one by one: whoever has enough reads no further."""
     text = _compiled(statement, tuple(values), connection.dialect)
-    cursor = connection.connection.cursor()
-    try:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.execute(text.sql, _in_order(text, values))
         yield from iter(cursor.fetchone, None)
-    finally:
-        cursor.close()
 
 
 def fetch(connection: Connection, statement: ClauseElement, **values: Any) -> list[Any]:
     """Return the rows of a statement."""
     text = _compiled(statement, tuple(values), connection.dialect)
-    cursor = connection.connection.cursor()
-    try:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.execute(text.sql, _in_order(text, values))
         return list(cursor.fetchall())
-    finally:
-        cursor.close()
 
 
 def pause(connection: Connection) -> None:
@@ -101,24 +96,18 @@ def fetch_by_id(
         count = next((size for size in IDS_AT_ONCE if size >= len(left)), IDS_AT_ONCE[-1])
         some, left = left[:count], left[count:]
         some += [some[-1]] * (count - len(some))
-        cursor = connection.connection.cursor()
-        try:
+        with closing(connection.connection.cursor()) as cursor:
             cursor.execute(_for_ids(statement, count, connection.dialect), some)
             found = cursor.fetchall()
-        finally:
-            cursor.close()
         yield from found
 
 
 def change(connection: Connection, statement: ClauseElement, **values: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it concerned."""
     text = _compiled(statement, tuple(values), connection.dialect)
-    cursor = connection.connection.cursor()
-    try:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.execute(text.sql, _in_order(text, values))
         return int(cursor.rowcount)
-    finally:
-        cursor.close()
 
 
 def change_many(
@@ -132,11 +121,8 @@ def change_many(
     pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
     if text.constants:
         values = [text.constants | row for row in values]
-    cursor = connection.connection.cursor()
-    try:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.executemany(text.sql, [pick(row) for row in values])
-    finally:
-        cursor.close()
 
 
 def insert_rows(
@@ -149,11 +135,8 @@ def insert_rows(
     text = _compiled(statement, names, connection.dialect)
     if text.names != names:
         raise ValueError(f"the columns are {text.names}, not {names}")
-    cursor = connection.connection.cursor()
-    try:
+    with closing(connection.connection.cursor()) as cursor:
         cursor.executemany(text.sql, values)
-    finally:
-        cursor.close()
 
 
 def _in_order(text: _Text, values: dict[str, Any]) -> list[Any]:

@@ -128,30 +128,26 @@ async def test_jobs_are_spread_over_processes_with_names_of_their_own(
     assert await queue.workers() == [], "all said goodbye"
 
 
-async def test_sigterm_to_the_parent_lets_running_jobs_finish(
-    command_line: CommandLine, queue: JobQueue, raw: RawClient
+@pytest.mark.parametrize(
+    ("request_to_stop", "goes_to_all"),
+    [
+        pytest.param(signal.SIGTERM, False, id="SIGTERM to the parent"),
+        pytest.param(signal.SIGINT, True, id="SIGINT to all at once, which counts once"),
+    ],
+)
+async def test_a_signal_lets_running_jobs_finish(
+    command_line: CommandLine,
+    queue: JobQueue,
+    raw: RawClient,
+    request_to_stop: signal.Signals,
+    goes_to_all: bool,
 ) -> None:
     async with command_line.running(*TWO) as parent:
         await until_both_take(parent)
         jobs = [await queue.enqueue("gated") for _ in range(2)]
         pids = await run_by(command_line, *jobs)
-        parent.send_signal(signal.SIGTERM)
-        await until_nobody_takes(raw)
-        open_gate(command_line)
-        found = await finish(parent)
-    assert found.code == 0, found.err
-    assert [await queue.result(job, timeout=PATIENCE) for job in jobs] == pids
-
-
-async def test_a_signal_to_all_processes_at_once_counts_once(
-    command_line: CommandLine, queue: JobQueue, raw: RawClient
-) -> None:
-    async with command_line.running(*TWO) as parent:
-        await until_both_take(parent)
-        jobs = [await queue.enqueue("gated") for _ in range(2)]
-        pids = await run_by(command_line, *jobs)
-        for pid in (*pids, parent.pid):
-            os.kill(pid, signal.SIGINT)
+        for pid in (*(pids if goes_to_all else ()), parent.pid):
+            os.kill(pid, request_to_stop)
         await until_nobody_takes(raw)
         open_gate(command_line)
         found = await finish(parent)

@@ -331,10 +331,9 @@ class Loop:
 
     async def _refuse(self, found: Sorted) -> None:
         """Answer what means nothing, where somebody asked."""
-        for refusal in found.refused:
-            await self._outbox.answer(*refusal.reply, "error", error_body(refusal.error))
-        for reply in found.unknown:
-            await self._outbox.answer(*reply, Verdict.NOT_EXIST, ReportAnswer())
+        refused = [(reply, "error", error_body(error)) for reply, error in found.refused]
+        unknown = [(reply, Verdict.NOT_EXIST, ReportAnswer()) for reply in found.unknown]
+        await self._outbox.answer_all([*refused, *unknown])
 
     async def _settle(
         self, batch: Batch, parked: Sequence[Parked], *, multiple: bool = True

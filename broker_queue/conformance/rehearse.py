@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterator
 
 from broker_queue.conformance import level_1, level_2, level_3
 from broker_queue.conformance.check import Check, Unchecked, Unmet
@@ -16,10 +16,16 @@ CHECKS: tuple[tuple[int, tuple[Check, ...]], ...] = (
     (3, level_3.CHECKS),
 )
 
+ALL = tuple(check.name for _, checks in CHECKS for check in checks)
+
+ESSENTIAL = frozenset({"consume", "result"})
+"""Without these, nothing else can be seen."""
+
 
 async def rehearse(
     plan: Plan,
     *,
+    only: Container[str] = ALL,
     on_ready: Callable[[str], None],
     on_result: Callable[[Result], None],
     echo: Callable[[str], None],
@@ -28,6 +34,7 @@ async def rehearse(
 
     Args:
         plan: of the rehearsal.
+        only: names of the checks to be made; the essential ones are made in any case.
         on_ready: called with the URL for the worker before it is started.
         on_result: called with each result as it comes.
         echo: called with each line that the worker prints.
@@ -39,7 +46,7 @@ async def rehearse(
     results: list[Result] = []
     async with Stage(plan, on_ready, echo) as stage:
         hindrance = ""
-        for level, check in _all():
+        for level, check in _chosen(only):
             result = await _result(stage, level, check, hindrance)
             results.append(result)
             on_result(result)
@@ -47,8 +54,11 @@ async def rehearse(
     return Rating(plan.job_type, tuple(results))
 
 
-def _all() -> Iterable[tuple[int, Check]]:
-    return ((level, check) for level, checks in CHECKS for check in checks)
+def _chosen(only: Container[str]) -> Iterator[tuple[int, Check]]:
+    for level, checks in CHECKS:
+        for check in checks:
+            if check.name in only or check.name in ESSENTIAL:
+                yield level, check
 
 
 async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Result:

@@ -66,6 +66,14 @@ def conformance(  # noqa: PLR0917  # the options of a command
     level: Annotated[
         int, typer.Option(metavar="1|2|3", help="Level that it must reach.", min=1, max=3)
     ] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHECK",
+            help="Make this check only, after the first two; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     junit: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write JUnit XML too.", show_default=False),
@@ -151,6 +159,7 @@ def conformance(  # noqa: PLR0917  # the options of a command
     from broker_queue.conformance.stage import Plan
     from broker_queue.local_broker.finding import find_broker
 
+    _check_names(only or [])
     _check_command(start)
     _check_file(junit)
     with find_broker(url=run.given.url, progress=run.output.note) as broker:
@@ -164,17 +173,17 @@ def conformance(  # noqa: PLR0917  # the options of a command
             patience=PATIENCE if patience is None else patience,
             start_timeout=START_TIMEOUT if start_timeout is None else start_timeout,
         )
-        rating = _rehearse(run, plan)
+        rating = _rehearse(run, plan, only)
     run.output.rated(rating)
     if junit is not None:
         _write(junit, rating)
     return ExitCode.OK if rating.level >= level else ExitCode.UNHEALTHY
 
 
-def _rehearse(run: Invocation, plan: Plan) -> Rating:
+def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
     import asyncio
 
-    from broker_queue.conformance.rehearse import rehearse
+    from broker_queue.conformance.rehearse import ALL, rehearse
 
     def tell(url: str) -> None:
         if not plan.command:
@@ -189,7 +198,22 @@ def _rehearse(run: Invocation, plan: Plan) -> Rating:
         if run.debug:
             run.output.note(f"│ {line}")
 
-    return asyncio.run(rehearse(plan, on_ready=tell, on_result=run.output.checked, echo=echo))
+    return asyncio.run(
+        rehearse(plan, only=only or ALL, on_ready=tell, on_result=run.output.checked, echo=echo)
+    )
+
+
+def _check_names(only: list[str]) -> None:
+    """Return if there are such checks.
+
+    Raises:
+        ConfigurationError: there is none of a name.
+    """
+    from broker_queue.conformance.rehearse import ALL
+
+    for name in only:
+        if name not in ALL:
+            raise ConfigurationError(f"no check is called {name!r}; there are: {', '.join(ALL)}")
 
 
 def _check_command(start: list[str] | None) -> None:

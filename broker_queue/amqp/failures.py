@@ -17,6 +17,9 @@ BROKER_ERRORS = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeE
 """What the client library raises when the broker or the network fails; RuntimeError is its
 ChannelInvalidStateError."""
 
+NOT_FOUND = aiormq.exceptions.ChannelNotFoundEntity
+"""What is asked for is not there; the broker closes the channel over that."""
+
 
 def is_broker_failure(error: BaseException) -> bool:
     """Whether the broker or the network failed.

@@ -7,6 +7,7 @@ fails on nothing: what it cannot read, it leaves out.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,9 +39,14 @@ class Opened(NamedTuple):
     """The broker let the program in."""
 
 
+class Lost(NamedTuple):
+    """The connection is over, in whatever way; said by who forwards it."""
+
+
 class Refused(NamedTuple):
     """The broker closed a channel or the connection because of a mistake."""
 
+    channel: int
     scope: str
     """``channel`` or ``connection``."""
     code: int
@@ -65,6 +71,7 @@ class Bound(NamedTuple):
 class Consumed(NamedTuple):
     """The program consumes a queue."""
 
+    channel: int
     queue: str
     no_ack: bool
     prefetch: int
@@ -96,6 +103,7 @@ class Confirmed(NamedTuple):
 class Delivered(NamedTuple):
     """The program is given a message."""
 
+    channel: int
     exchange: str
     routing_key: str
     redelivered: bool
@@ -120,7 +128,7 @@ class Settled(NamedTuple):
 
 
 Event: TypeAlias = (
-    Opened | Refused | Declared | Bound | Consumed | ConfirmsAsked | Published | Confirmed
+    Opened | Lost | Refused | Declared | Bound | Consumed | ConfirmsAsked | Published | Confirmed
     | Delivered | Returned | Settled
 )  # fmt: skip
 
@@ -197,7 +205,7 @@ class _Frames:
             del self._buffer[:size]
             try:
                 _, channel, found = frame.unmarshal(whole)
-            except (PAMQPException, ValueError, IndexError, KeyError):
+            except (PAMQPException, ValueError, LookupError, TypeError, struct.error):
                 continue  # of an unknown kind: the broker will say what it thinks of it
             if isinstance(found, base.Frame | ContentHeader | ContentBody):
                 yield channel, found
@@ -256,7 +264,7 @@ class Wiretap:
             case commands.Connection.Close() | commands.Channel.Close():
                 scope = "channel" if isinstance(found, commands.Channel.Close) else "connection"
                 self._channels.pop(channel.number, None)
-                yield Refused(scope, found.reply_code or 0, found.reply_text or "")
+                yield Refused(channel.number, scope, found.reply_code or 0, found.reply_text or "")
             case commands.Queue.DeclareOk():
                 channel.declared = found.queue or channel.declared
             case commands.Basic.ConsumeOk() | commands.Basic.GetEmpty():
@@ -282,7 +290,7 @@ def _takes(channel: _Channel, found: Any) -> Iterator[Consumed]:
     else:
         channel.unnamed.append(no_ack)
     prefetch = channel.prefetch if isinstance(found, commands.Basic.Consume) else 1
-    yield Consumed(found.queue or channel.declared, no_ack, prefetch)
+    yield Consumed(channel.number, found.queue or channel.declared, no_ack, prefetch)
 
 
 def _prepares(channel: _Channel, found: Any) -> Iterator[Declared | Bound]:
@@ -311,6 +319,7 @@ def _received(channel: _Channel, content: _Content) -> Delivered | Returned:
     if isinstance(method, commands.Basic.Return):
         return Returned(exchange, routing_key, content.properties)
     delivered = Delivered(
+        channel=channel.number,
         exchange=exchange,
         routing_key=routing_key,
         redelivered=bool(method.redelivered),

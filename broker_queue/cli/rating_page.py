@@ -36,9 +36,16 @@ def check_lines(result: Result) -> Iterator[Text]:
         yield Text(f"{indent}→ {advice}")
 
 
+def _level(rating: Rating) -> tuple[str, str]:
+    if rating.level is None:
+        return "Some checks only", "bold"
+    if not rating.level:
+        return "No level is reached", "bold red"
+    return f"Level {rating.level} of {LEVELS[-1]}", "bold green"
+
+
 def rating_line(rating: Rating) -> Text:
     """Return the level, and how many checks went how."""
-    level = f"Level {rating.level} of {LEVELS[-1]}" if rating.level else "No level is reached"
     counts = ", ".join(
         f"{rating.count(outcome)} {word}"
         for outcome, word in (
@@ -49,7 +56,7 @@ def rating_line(rating: Rating) -> Text:
         )
         if rating.count(outcome)
     )
-    line = Text.assemble((level, "bold green" if rating.level else "bold red"), f": {counts}")
+    line = Text.assemble(_level(rating), f": {counts}")
     if rating.unchecked:
         names = ", ".join(result.check for result in rating.unchecked)
         line.append(f"; this level needs, and nobody looked at: {names}")

@@ -12,6 +12,7 @@ from broker_queue.amqp.wiretap import (
     Consumed,
     Delivered,
     Event,
+    Lost,
     Opened,
     Published,
     Refused,
@@ -77,11 +78,18 @@ class Journal:
         self.reports: list[Report] = []
         self.hellos: list[Report] = []
         """Requests ``hello``; their token is the request's correlation id."""
+        self.losses = 0
+        """Connections that are over."""
+        self._holders: dict[str, tuple[int, int]] = {}
+        """Connection and channel on which a job's message is held unacknowledged, by its token."""
+        self._consumers: set[tuple[int, int, str]] = set()
+        """Connections, channels and queues that are consumed now."""
 
     def add(self, entry: Entry) -> None:
         """Take down what has passed."""
         order = len(self.entries)
         self.entries.append(entry)
+        self._follow(entry)
         if isinstance(entry.event, Published):
             if goes_to(entry.event, self._names.reports, REPORTS_KEY):
                 self.reports += reports_in(entry.event, order, entry.at)
@@ -91,6 +99,35 @@ class Journal:
                     for report in reports_in(entry.event, order, entry.at)
                     if report.kind == "hello"
                 ]
+
+    def _follow(self, entry: Entry) -> None:
+        """Keep up with what is consumed and held now."""
+        match entry.event:
+            case Consumed(channel=channel, queue=queue):
+                self._consumers.add((entry.connection, channel, queue))
+            case Delivered(channel=channel, properties=properties):
+                self._holders[properties.correlation_id or ""] = (entry.connection, channel)
+            case Settled(message=message):
+                self._holders.pop(message.properties.correlation_id or "", None)
+            case Refused(scope="channel", channel=channel):
+                self._let_go(lambda other, number: (other, number) == (entry.connection, channel))
+            case Lost():
+                self.losses += 1
+                self._let_go(lambda other, _: other == entry.connection)
+
+    def _let_go(self, is_over: Callable[[int, int], bool]) -> None:
+        self._consumers = {each for each in self._consumers if not is_over(*each[:2])}
+        self._holders = {
+            token: holder for token, holder in self._holders.items() if not is_over(*holder)
+        }
+
+    def is_consumed(self, queue: str) -> bool:
+        """Return whether the worker consumes a queue now."""
+        return any(each == queue for _, _, each in self._consumers)
+
+    def is_held(self, token: str) -> bool:
+        """Return whether the worker has the message of a job now, unacknowledged."""
+        return token in self._holders
 
     def consumers(self, queue: str) -> list[Consumed]:
         """Return the consumers that were started on a queue."""
@@ -110,18 +147,20 @@ class Journal:
             if isinstance(each, Bound) and each.exchange == self._names.control
         ]
 
-    def first(self, condition: Callable[[Event], bool]) -> int | None:
-        """Return the place of the first event of a kind."""
-        places = (order for order, entry in enumerate(self.entries) if condition(entry.event))
+    def first(self, condition: Callable[[Event], bool], after: int = 0) -> int | None:
+        """Return the place of the first event of a kind since then."""
+        entries = enumerate(self.entries[after:], after)
+        places = (order for order, entry in entries if condition(entry.event))
         return next(places, None)
 
     def connections(self) -> int:
         """Return how often the broker let the worker in."""
         return sum(isinstance(entry.event, Opened) for entry in self.entries)
 
-    def refusals(self) -> list[Refused]:
-        """Return the mistakes for which the broker closed a channel or connection."""
-        return [entry.event for entry in self.entries if isinstance(entry.event, Refused)]
+    def refusals(self, after: int = 0) -> list[Refused]:
+        """Return the mistakes for which the broker closed a channel or connection since then."""
+        found = (entry.event for entry in self.entries[after:])
+        return [event for event in found if isinstance(event, Refused)]
 
     def deliveries(self, token: str) -> list[Moment]:
         """Return when the worker was given a job."""

@@ -18,8 +18,9 @@ def junit(rating: Rating) -> bytes:
         skipped=str(rating.count(Outcome.UNCHECKED)),
         time=f"{sum(result.seconds for result in rating.results):.3f}",
     )
-    properties = ET.SubElement(suite, "properties")
-    ET.SubElement(properties, "property", name="level", value=str(rating.level))
+    if rating.level is not None:
+        properties = ET.SubElement(suite, "properties")
+        ET.SubElement(properties, "property", name="level", value=str(rating.level))
     for result in rating.results:
         _add_case(suite, result)
     document = ET.Element("testsuites")

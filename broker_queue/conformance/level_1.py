@@ -5,19 +5,29 @@ from __future__ import annotations
 from broker_queue.amqp.wiretap import Confirmed, ConfirmsAsked, Declared
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
-from broker_queue.conformance.looking import acknowledged, finish, shown, why_no_report
+from broker_queue.conformance.looking import (
+    CLOSING_ADVICE,
+    acknowledged,
+    finish,
+    refusal,
+    shown,
+    why_no_report,
+)
 from broker_queue.conformance.played import HandedOut
 from broker_queue.conformance.rehearsal import ODD_ARGS, Likeness, likeness
 from broker_queue.conformance.stage import Stage
 
 SEVERAL = 20
 
+MAX_CRASHES = 5
+"""Times that a worker may end before it has taken the first job."""
+
 
 async def consumes(stage: Stage) -> str:
     """The queue of the type is consumed, with acknowledgement."""
     queue, journal = stage.queue, stage.journal
     await stage.until(
-        lambda: journal.consumers(queue) or (stage.process is not None and stage.process.gave_up),
+        lambda: journal.consumers(queue) or len(stage.deaths) >= MAX_CRASHES,
         stage.plan.start_timeout,
     )
     consumers = journal.consumers(queue)
@@ -50,7 +60,8 @@ async def result(stage: Stage) -> str:
     try:
         found = await finish(stage, job)
     except Unmet as unmet:
-        raise Unmet(unmet.text, unmet.advice, ends=stage.final(job) is None) from None
+        settles = stage.final(job) is not None and stage.settled(job)
+        raise Unmet(unmet.text, unmet.advice, ends=not settles) from None
     _check_result(stage, job, found)
     report = stage.final(job)
     if report is not None:
@@ -64,15 +75,8 @@ async def several(stage: Stage) -> str:
         await stage.hand_out(stage.plan.rehearsal.normal_args(number))
         for number in range(1, SEVERAL + 1)
     ]
-    await stage.until(
-        lambda: all(stage.final(job) for job in jobs), stage.plan.patience + SEVERAL * 0.1
-    )
     for job in jobs:
-        report = stage.final(job)
-        if report is None:
-            raise Unmet(*why_no_report(stage, job))
-        await acknowledged(stage, job, report)
-        _check_result(stage, job, report.body)
+        _check_result(stage, job, await finish(stage, job))
     last = await stage.hand_out(stage.plan.rehearsal.normal_args())
     await finish(stage, last)
     for job in (*jobs, last):
@@ -110,7 +114,7 @@ async def odd_args(stage: Stage) -> str:
 
 async def redelivery(stage: Stage) -> str:
     """A job whose report is lost with the connection is done again."""
-    deaths, connections = stage.deaths, stage.journal.connections()
+    deaths, connections = len(stage.deaths), stage.journal.connections()
     token = stage.scheduler.new_token()
     was_cut = stage.cut_at_report(token)
     job = await stage.hand_out(stage.plan.rehearsal.normal_args(), token=token)
@@ -124,10 +128,11 @@ async def redelivery(stage: Stage) -> str:
                 "connection was lost",
                 "connect again when the connection is lost, with growing pauses; or end, and let "
                 "something start it again",
+                ends=True,
             )
         raise Unmet(*why_no_report(stage, job))
     await acknowledged(stage, job, report)
-    if stage.deaths > deaths:
+    if len(stage.deaths) > deaths:
         stage.remark(
             "it ended when its connection was lost, and the kit started it again",
             "connect again with growing pauses, or see to it that something starts it again",
@@ -174,26 +179,22 @@ def _remark_delivery(stage: Stage, job: HandedOut, report: Report) -> None:
 
 
 def _why_not_consumed(stage: Stage) -> tuple[str, str]:
-    journal, process = stage.journal, stage.process
+    journal = stage.journal
     seconds = f"within {stage.plan.start_timeout:g} s"
-    if process is not None and process.deaths:
-        return process.deaths[-1].text, "it must run until it is told to stop"
+    if journal.refusals():
+        text, advice = refusal(journal.refusals()[-1])
+        return "\n".join([text, *(death.text for death in stage.deaths[-1:])]), advice
+    if stage.deaths:
+        return stage.deaths[-1].text, "it must run until it is told to stop"
     if not journal.connections():
         return (
             f"nobody connected {seconds}",
             "the worker must connect to the URL in BROKER_QUEUE_URL",
         )
-    if journal.refusals():
-        last = journal.refusals()[-1]
-        return (
-            f"the broker closed its {last.scope}: {last.code} {last.text}",
-            "the broker's text says what it did wrong",
-        )
     others = ", ".join(journal.consumed()) or "no queue"
     return (
         f"it connected, and consumes {others} in place of {stage.queue}",
-        "give the kit the job type that the worker serves (--type), and the worker the namespace "
-        "in BROKER_QUEUE_NAMESPACE",
+        CLOSING_ADVICE[404],
     )
 
 

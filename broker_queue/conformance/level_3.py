@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 
-from broker_queue.amqp.wiretap import Consumed
+from broker_queue.amqp.wiretap import Bound, Consumed, Event, Opened
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import (
@@ -38,7 +39,9 @@ LEASE_WITHIN = LEASE_AFTER + 3.0
 LEASED = LEASE_AFTER + 2 * LEASE
 """Seconds that a job takes which needs a lease and two heartbeats at least."""
 
-STOP_WITHIN = 40.0
+KILLED = 128 + 15
+"""Exit code of what SIGTERM kills."""
+
 AT_STOP = 12
 """Jobs in the queue when the worker is told to stop."""
 
@@ -149,6 +152,8 @@ async def lease(stage: Stage) -> str:
         raise Unmet(*why_no_report(stage, job))
     result_of(report)
     beats = stage.journal.reports_on(job.token, "heartbeat", "lease")
+    for beat in beats:
+        valid(beat)
     times = [beat.at for beat in beats] + [report.at]
     gap = max(later - earlier for earlier, later in pairwise(times))
     if gap > LEASE:
@@ -157,8 +162,6 @@ async def lease(stage: Stage) -> str:
             "send `heartbeat` several times within each span of `lease` seconds that the last "
             "answer named",
         )
-    for beat in beats:
-        valid(beat)
     if not all(beat.wants_answer for beat in beats):
         stage.remark(
             "its heartbeats ask for no answer, so it never learns that its job is gone",
@@ -174,15 +177,14 @@ async def lease_lost(stage: Stage) -> str:
     if not await stage.until(lambda: (token, "heartbeat") in stage.scheduler.answered, LEASE * 2):
         raise Unmet("it keeps its lease with no heartbeat", "send heartbeats with reply_to")
     refused = stage.scheduler.answered[token, "heartbeat"]
-    await asyncio.sleep(LEASED + GRACE)
-    late = [
-        each
-        for each in stage.journal.reports_on(token, *FINAL, "heartbeat")
-        if each.at > refused + 2 * GRACE
-    ]
-    if late:
+
+    def late() -> list[Report]:
+        reports = stage.journal.reports_on(token, *FINAL, "heartbeat")
+        return [each for each in reports if each.at > refused + 2 * GRACE]
+
+    if await stage.until(late, job.at + LEASED + 2 * GRACE - time.monotonic()):
         raise Unmet(
-            f"it goes on with a job whose heartbeat was answered `stale` ({late[0].kind})",
+            f"it goes on with a job whose heartbeat was answered `stale` ({late()[0].kind})",
             "stop a job when an answer is not `accepted`: it is somebody else's now",
         )
     await finish(stage, await stage.hand_out(stage.plan.rehearsal.normal_args()))
@@ -191,14 +193,21 @@ async def lease_lost(stage: Stage) -> str:
 
 async def held_through_cut(stage: Stage) -> str:
     """A leased job outlives the connection."""
-    deaths = stage.deaths
-    job = await _leased(stage, LEASED + 2 * LEASE, Conduct())
+    deaths = len(stage.deaths)
+    job = await _leased(stage, LEASED + LEASE, Conduct())
+    await asyncio.sleep(GRACE)  # until the broker has the acknowledgement, too
     cut_after = len(stage.journal.entries)
     stage.cut()
-    report = await stage.ended(job, LEASED + 2 * LEASE + stage.plan.start_timeout)
-    if stage.deaths > deaths and stage.process is not None:
+
+    def is_back() -> bool:
+        return stage.journal.first(_opened, cut_after) is not None
+
+    await stage.until(lambda: is_back() and stage.takes_jobs, stage.plan.start_timeout)
+    left = max(0.0, job.at + LEASED + LEASE - time.monotonic())
+    report = await stage.ended(job, left + stage.plan.patience)
+    if len(stage.deaths) > deaths:
         raise Unmet(
-            stage.process.deaths[-1].text,
+            stage.deaths[-1].text,
             "a leased job needs no connection to go on: connect again, and send its heartbeats",
         )
     if report is None:
@@ -228,29 +237,32 @@ async def shutdown(stage: Stage) -> str:
         raise Unmet(*why_no_report(stage, jobs[0]))
     await asyncio.sleep(GRACE)
     process.ask_to_stop()
-    if not await stage.until(lambda: process.exit_code is not None, STOP_WITHIN):
+    limit = stage.plan.stop_timeout
+    if not await stage.until(lambda: process.exit_code is not None, limit):
         raise Unmet(
-            f"it does not end within {STOP_WITHIN:g} s of SIGTERM",
+            f"it does not end within {limit:g} s of SIGTERM",
             "take no more jobs, end or give back what runs, then exit",
         )
-    if process.exit_code:
+    if process.exit_code not in (0, KILLED):
+        said = "".join(f"\n{line}" for line in process.last_lines())
         raise Unmet(
-            f"told to stop, it ends with exit code {process.exit_code}\n"
-            + "\n".join(process.last_lines()),
+            f"told to stop, it ends with exit code {process.exit_code}{said}",
             "exit with 0 when told to stop by SIGTERM",
         )
     done = [job for job in jobs if stage.final(job)]
     released = [job for job in jobs if stage.journal.reports_on(job.token, "released")]
-    back = await stage.scheduler.waiting()
-    lost = len(jobs) - len(done) - len(released) - back
-    if lost > 0:
+    over = {job.token for job in done + released}
+    lost = [job for job in jobs if stage.settled(job) and job.token not in over]
+    if any(stage.journal.settlements(job.token)[-1].how == "ack" for job in lost):
         raise Unmet(
-            f"told to stop, it lost {lost} of {len(jobs)} jobs: acknowledged without a report",
+            f"told to stop, it lost {len(lost)} of {len(jobs)} jobs: acknowledged without a report",
             "acknowledge only what was reported on",
         )
     started = [job for job in jobs if stage.journal.reports_on(job.token, "started")]
-    abandoned = [job for job in started if job not in done and job not in released]
-    if abandoned:
+    abandoned = [job for job in started if job.token not in over]
+    if process.exit_code == KILLED:
+        _look_at_kill(stage, len(abandoned))
+    elif abandoned:
         stage.remark(
             f"told to stop, it abandons {len(abandoned)} running jobs",
             "let running jobs end, for half a minute say, or report `released` of them",
@@ -260,7 +272,28 @@ async def shutdown(stage: Stage) -> str:
             "it does not say that it stops",
             "send a last hello with `stopping` true: it is listed no more, at once",
         )
-    return f"{len(done)} done, {len(released)} released, {back} back in the queue, exit code 0"
+    back = len(jobs) - len(over)
+    return (
+        f"{len(done)} done, {len(released)} released, {back} back in the queue, exit code "
+        f"{process.exit_code}"
+    )
+
+
+def _look_at_kill(stage: Stage, abandoned: int) -> None:
+    """Remark that a worker ends as one that SIGTERM kills, which Java's do after their last words.
+
+    Raises:
+        Unmet: it does not hear the signal at all.
+    """
+    if abandoned:
+        raise Unmet(
+            f"SIGTERM kills it, with {abandoned} running jobs",
+            "handle SIGTERM: take no more jobs, end or give back what runs, then exit with 0",
+        )
+    stage.remark(
+        f"told to stop, it ends with exit code {KILLED}, as one that SIGTERM kills",
+        "exit with 0, so that what starts it knows that all is well",
+    )
 
 
 async def _leased(stage: Stage, seconds: float, conduct: Conduct) -> HandedOut:
@@ -312,6 +345,16 @@ def _is_stopping(request: Report) -> bool:
         return False
 
 
+def _opened(event: Event) -> bool:
+    return isinstance(event, Opened)
+
+
+def _disorder(said: list[int], hears: bool, control: str) -> str:
+    if not said:
+        return "it takes jobs before its hello"
+    return f"it says hello before it hears {control}" if hears else f"it does not hear {control}"
+
+
 def _check_order(stage: Stage) -> None:
     """Return if control messages are heard, then hello is said, then jobs are taken.
 
@@ -320,13 +363,14 @@ def _check_order(stage: Stage) -> None:
     """
     journal, control = stage.journal, stage.plan.names.control
     queues = {binding.queue for binding in journal.control_bindings()}
+    bound = journal.first(lambda event: isinstance(event, Bound) and event.exchange == control)
     heard = journal.first(lambda event: isinstance(event, Consumed) and event.queue in queues)
     taken = journal.first(lambda event: isinstance(event, Consumed) and event.queue == stage.queue)
     said = [each.order for each in journal.hellos if taken is None or each.order < taken]
-    if said and heard is not None and heard < said[-1]:
+    if said and bound is not None and heard is not None and max(bound, heard) < said[-1]:
         return
     raise Unmet(
-        f"it says hello before it hears {control}" if said else "it takes jobs before its hello",
+        _disorder(said, bound is not None and heard is not None, control),
         "declare, bind and consume the control queue, then send hello and read its answer, then "
         "consume the job queues: so no cancel falls in between",
     )

@@ -8,17 +8,26 @@ from typing import Any
 
 import msgspec
 
-from broker_queue.amqp.wiretap import Returned
+from broker_queue.amqp.wiretap import Refused, Returned
 from broker_queue.conformance.check import Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.played import HandedOut
-from broker_queue.conformance.stage import Stage
+from broker_queue.conformance.stage import GRACE, Stage
 from broker_queue.errors import RequestError
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.reports import REPORTS
 
 SHOWN = 200
 """Characters of a body."""
+
+CLOSING_ADVICE = {
+    403: "the worker must take user, password and virtual host from BROKER_QUEUE_URL",
+    404: "give the kit the job type that the worker serves (--type), and the worker the namespace "
+    "in BROKER_QUEUE_NAMESPACE",
+    406: "declare nothing that the scheduler declares, and settle each message once, on the "
+    "channel that it came by",
+}
+"""By the broker's reply code."""
 
 MAX_RESULT = 1 << 20
 """Bytes; the scheduler's default."""
@@ -103,8 +112,7 @@ def valid(report: Report) -> Any:
     """
     model = REPORTS.get(report.kind)
     if model is None or model is msgspec.Raw:
-        known = ", ".join(REPORTS)
-        raise Unmet(f"it sends a report of type {report.kind!r}", f"there are: {known}")
+        raise Unmet(*_unknown(report))
     try:
         return decode(report.body or b"{}", model)
     except RequestError as error:
@@ -112,6 +120,14 @@ def valid(report: Report) -> Any:
             f"its report {report.kind} is not valid: {error.message}: {shown(report.body)}",
             f"see {report.kind} in the appendix of docs/protocol.md",
         ) from None
+
+
+def _unknown(report: Report) -> tuple[str, str]:
+    known = ", ".join(REPORTS)
+    return (
+        f"it sends a report of type {report.kind!r}, which fails the job",
+        f"the property `type` of a report is one of {known}; without one it is finished",
+    )
 
 
 async def dropped(stage: Stage, job: HandedOut, what: str) -> None:
@@ -141,12 +157,12 @@ async def dropped(stage: Stage, job: HandedOut, what: str) -> None:
             f"it gives {what} back to the broker ({how})",
             "acknowledge it, after a report `released`",
         )
-    remark_unreleased(stage, job, what)
+    await remark_unreleased(stage, job, what)
 
 
-def remark_unreleased(stage: Stage, job: HandedOut, what: str) -> None:
+async def remark_unreleased(stage: Stage, job: HandedOut, what: str) -> None:
     """Remark that nobody was told that a job was dropped."""
-    if not stage.journal.reports_on(job.token, "released"):
+    if not await stage.until(lambda: stage.journal.reports_on(job.token, "released"), GRACE):
         stage.remark(
             f"it drops {what} without a report `released`",
             "report `released`: else its workers are told of that job at each hello",
@@ -155,23 +171,50 @@ def remark_unreleased(stage: Stage, job: HandedOut, what: str) -> None:
 
 def why_no_report(stage: Stage, job: HandedOut) -> tuple[str, str]:
     """Return why no report on a job has come, as far as it can be seen, and the advice."""
-    journal = stage.journal
-    if stage.process is not None and stage.process.deaths and not stage.settled(job):
-        death = stage.process.deaths[-1]
-        return death.text, "answer `failed` for what goes wrong in a job, and go on"
+    deaths = [death for death in stage.deaths if death.at > job.at]
+    if deaths and not stage.settled(job):
+        return deaths[-1].text, "answer `failed` for what goes wrong in a job, and go on"
     if not stage.delivered(job):
-        return (
-            f"it did not take the job within {stage.plan.patience:g} s",
-            "it must consume the queue all the time, and settle each message that it was given",
-        )
-    since = journal.deliveries(job.token)[0].order
+        return next(_closings(stage, job), _untaken(stage))
+    since = stage.journal.deliveries(job.token)[0].order
     return next(_signs(stage, job, since), _silence(stage, job))
+
+
+def _untaken(stage: Stage) -> tuple[str, str]:
+    if not stage.takes_jobs:
+        return (
+            f"it does not consume {stage.queue} any more",
+            "consume the queue until it is told to stop, and again after each new connection",
+        )
+    return (
+        f"it did not take the job within {stage.plan.patience:g} s",
+        "it must consume the queue all the time, and settle each message that it was given",
+    )
+
+
+def _closings(stage: Stage, job: HandedOut) -> Iterator[tuple[str, str]]:
+    """Yield why the broker closed a channel or connection since the job was handed out."""
+    for refused in stage.journal.refusals(job.order):
+        yield refusal(refused)
+
+
+def refusal(refused: Refused) -> tuple[str, str]:
+    """Return what the broker holds against a worker, and the advice."""
+    advice = CLOSING_ADVICE.get(refused.code, "the broker's text says what it did wrong")
+    return f"the broker closed its {refused.scope}: {refused.code} {refused.text}", advice
 
 
 def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]]:
     journal = stage.journal
     for report in journal.reports:
-        if report.order > since and report.kind in FINAL and report.token != job.token:
+        if report.order > since and report.kind not in REPORTS:
+            yield _unknown(report)
+        if report.order > since and report.kind == "batch":  # one that can be read is its items
+            yield (
+                f"its batch is not valid: {shown(report.body)}",
+                "see batch in the appendix of docs/protocol.md",
+            )
+        if report.order > since and report.kind in FINAL and stage.is_stray(report):
             told = "none" if report.token is None else repr(report.token)
             yield (
                 f"its report has not the job's correlation_id (it has {told})",
@@ -190,18 +233,13 @@ def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]
 
 def _silence(stage: Stage, job: HandedOut) -> tuple[str, str]:
     settled = stage.journal.settlements(job.token)
-    refusals = stage.journal.refusals()
     if settled:
         return (
             f"it settled the job's message ({settled[-1].how}) without a report",
             "publish the result to the job's reply_to, with its correlation_id, then acknowledge",
         )
-    if refusals:
-        last = refusals[-1]
-        return (
-            f"the broker closed its {last.scope}: {last.code} {last.text}",
-            "the broker's text says what it did wrong",
-        )
+    for closing in _closings(stage, job):
+        return closing
     return (
         f"it took the job, and said nothing within {stage.plan.patience:g} s",
         "publish the result to the job's reply_to, with its correlation_id, then acknowledge; if "

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
 from broker_queue.amqp.connection import Connection, Session
-from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT
-from broker_queue.errors import ConfigurationError
+from broker_queue.amqp.failures import CALL_TIMEOUT, NOT_FOUND, as_unavailable
+from broker_queue.errors import ConfigurationError, RequestError, Unavailable
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.messages import CancelControl, Error, Message, Welcome, encode
+from broker_queue.protocol.codec import decode
+from broker_queue.protocol.messages import CancelControl, Error, Hello, Message, Welcome, encode
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names, reply_to_is_allowed
 from broker_queue.protocol.reports import ReportAnswer
-from broker_queue.protocol.topology import Queue, exchanges, job_queue, own_queues
+from broker_queue.protocol.topology import Exchange, Queue, exchanges, job_queue, own_queues
+
+T = TypeVar("T")
 
 HELLO_INTERVAL = 1.0
 LEASE_AFTER = 1.0
@@ -28,6 +31,9 @@ LEASE = 2.0
 """Seconds, as they are told to the worker: short, so that a rehearsal is."""
 
 DELIVERY_LIMIT = 20
+
+CLEANING_TIMEOUT = 5.0
+"""Seconds for a new connection, if one was lost, over which to delete what was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class HandedOut:
     token: str
     args: bytes
     at: float
+    order: int
+    """Entries in the journal before."""
 
 
 class PlayedScheduler:
@@ -73,6 +81,9 @@ class PlayedScheduler:
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
         self._made: list[Queue] = []
+        self._made_exchanges: list[str] = []
+        self._looked_at: set[str] = set()
+        """Queues that a worker named in its ``hello``."""
         self._conducts: dict[str, Conduct] = {}
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
@@ -92,19 +103,20 @@ class PlayedScheduler:
         self._conducts[token] = conduct
 
     async def hand_out(
-        self, args: bytes, *, token: str | None = None, headers: dict[str, Any] | None = None
+        self, args: bytes, *, token: str, order: int, headers: dict[str, Any] | None = None
     ) -> HandedOut:
         """Put a job into the queue of its type.
 
         Args:
             args: JSON text.
-            token: if it was made before.
+            token: of the job.
+            order: what is in the journal before.
             headers: beside the usual ones, or in place of them.
 
         Raises:
             Unavailable: the broker does not take it.
         """
-        token = token or self.new_token()
+        handed_out = HandedOut(token, args, time.monotonic(), order)
         usual = {
             "protocol": PROTOCOL_VERSION,
             "attempt": 1,
@@ -123,7 +135,7 @@ class PlayedScheduler:
             timestamp=int(time.time()),  # noqa: TID251  # no scheduler's clock is here
         )
         await self._open().publish(message)
-        return HandedOut(token, args, time.monotonic())
+        return handed_out
 
     async def cancel(self, *tokens: str) -> None:
         """Tell all workers of the type that these jobs are canceled."""
@@ -143,17 +155,30 @@ class PlayedScheduler:
         )
 
     async def waiting(self) -> int:
-        """Return how many jobs lie in the queue."""
-        session = await self._connection.session()
-        channel = await session.open_channel(confirms=False)
-        try:
-            return (await channel.look(self._queue.name)).messages
-        finally:
-            await channel.close()
+        """Return how many jobs lie in the queue.
+
+        Raises:
+            Unavailable: the broker does not answer.
+        """
+        async with as_unavailable("the broker does not say how many jobs there are"):
+            return (await self._open().look(self._queue.name)).messages
 
     async def empty(self) -> None:
-        """Drop the jobs that lie in the queue."""
-        await self._open().underlying.queue_purge(self._queue.name, timeout=CALL_TIMEOUT)
+        """Drop the jobs that lie in the queue.
+
+        Raises:
+            Unavailable: the broker does not answer.
+        """
+        async with as_unavailable("the queue of the jobs cannot be emptied"):
+            await self._open().underlying.queue_purge(self._queue.name, timeout=CALL_TIMEOUT)
+
+    async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something, or give it up when the broker is lost: a worker is not to blame for that.
+
+        Raises:
+            Unavailable: the connection is lost, and with it what was handed out.
+        """
+        return await self._open().session.unless_lost(work)
 
     async def __aenter__(self) -> Self:
         await self._connection.start(fail_fast=True)
@@ -174,12 +199,29 @@ class PlayedScheduler:
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
         try:
-            for queue in self._made:
-                await self._open().underlying.queue_delete(queue.name, timeout=CALL_TIMEOUT)
-        except BROKER_ERRORS:
-            pass  # the broker is gone, or somebody was quicker
+            async with as_unavailable("not deleted"):
+                await self._delete()
+        except Unavailable as problem:
+            if error is None:
+                raise Unavailable(
+                    f"queues and exchanges of namespace {self._names.namespace!r} could not be "
+                    f"deleted again: {problem}"
+                ) from problem
         finally:
             await self._connection.close()
+
+    async def _delete(self) -> None:
+        """Delete what was not there before.
+
+        Raises:
+            Unavailable: the broker is gone.
+        """
+        session = await self._connection.session(CLEANING_TIMEOUT)  # another, if one was lost
+        underlying = (await session.open_channel(essential=False)).underlying
+        for queue in self._made:
+            await underlying.queue_delete(queue.name, timeout=CALL_TIMEOUT)
+        for exchange in self._made_exchanges:
+            await underlying.exchange_delete(exchange, timeout=CALL_TIMEOUT)
 
     @property
     def _queue(self) -> Queue:
@@ -195,6 +237,9 @@ class PlayedScheduler:
     async def _set_up(self, session: Session) -> None:
         for queue in (*own_queues(self._names), self._queue):
             await self._check(session, queue)
+        for exchange in exchanges(self._names):
+            if not await self._is_there(session, exchange):
+                self._made_exchanges.append(exchange.name)
         self._channel = channel = await session.open_channel(essential=False)
         underlying = channel.underlying
         for exchange in exchanges(self._names):
@@ -212,14 +257,10 @@ class PlayedScheduler:
         Raises:
             ConfigurationError: it is in use.
         """
-        channel = await session.open_channel(confirms=False, essential=False)
-        try:
-            depth = await channel.look(queue.name)
-        except BROKER_ERRORS:
+        depth = await _depth(session, queue.name)
+        if depth is None:
             self._made.append(queue)
             return
-        finally:
-            await channel.close()
         own = queue.name in (self._names.requests, self._names.reports)
         namespace = self._names.namespace
         if own and depth.consumers:
@@ -227,11 +268,39 @@ class PlayedScheduler:
                 f"a scheduler is active in namespace {namespace!r}, and the kit has to play it; "
                 "name another with --namespace, and give it to the worker too"
             )
+        if not own and depth.consumers and queue.name == self._queue.name:
+            raise ConfigurationError(
+                f"queue {queue.name} is consumed by somebody else, who would take the worker's "
+                f"jobs; stop that, or name another namespace than {namespace!r} with --namespace"
+            )
         if depth.messages and queue.name != self._names.parked:
             raise ConfigurationError(
                 f"queue {queue.name} holds {depth.messages} messages, which the kit would lose; "
                 f"name another namespace than {namespace!r} with --namespace, or another broker"
             )
+
+    async def _is_there(self, session: Session, exchange: Exchange) -> bool:
+        channel = await session.open_channel(confirms=False, essential=False)
+        try:
+            await channel.underlying.exchange_declare(
+                exchange.name, passive=True, timeout=CALL_TIMEOUT
+            )
+        except NOT_FOUND:
+            return False
+        finally:
+            await channel.close()
+        return True
+
+    async def _make_queues(self, hello: bytes) -> None:
+        """Make the queues that a worker names, as the scheduler does before it answers."""
+        for queue in _queues_for(hello, self._names):
+            if queue.name in self._looked_at:
+                continue
+            self._looked_at.add(queue.name)
+            session = await self._connection.session()
+            if await _depth(session, queue.name) is None:
+                self._made.append(queue)
+                await self._declare(self._open(), queue)
 
     async def _declare(self, channel: Channel, queue: Queue) -> None:
         underlying = channel.underlying
@@ -246,16 +315,21 @@ class PlayedScheduler:
 
     def _on_request(self, request: Delivery) -> None:
         if request.type == "hello":
-            self._answer_later(request, "ok", self._welcome(request), 0.0)
+            self._in_background(self._greet(request))
         else:
             error = Error(code="unavailable", message="this is a rehearsal: only hello is answered")
             self._answer_later(request, "error", error, 0.0)
         self._on_change()
 
+    async def _greet(self, request: Delivery) -> None:
+        await self._make_queues(request.body)
+        self._answer_later(request, "ok", self._welcome(request), 0.0)
+        self._on_change()
+
     def _welcome(self, request: Delivery) -> Message:
         self.greeted += 1
         return Welcome(
-            queues=_queues_for(request.body, self._names),
+            queues=[queue.name for queue in _queues_for(request.body, self._names)],
             protocol=PROTOCOL_VERSION,
             hello_interval=HELLO_INTERVAL,
             lease_after=LEASE_AFTER,
@@ -274,9 +348,12 @@ class PlayedScheduler:
 
     def _answer_later(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
         if question.reply_to and reply_to_is_allowed(question.reply_to):
-            task = asyncio.create_task(self._answer(question, kind, body, delay))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            self._in_background(self._answer(question, kind, body, delay))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_unless_broker_is_lost(work))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
     async def _answer(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -299,11 +376,34 @@ async def _nothing(_session: Session) -> None:
     """Everything is set up by hand: what is lost in a rehearsal ends it."""
 
 
-def _queues_for(hello: bytes, names: Names) -> list[str]:
-    """Return the queues of a worker, whatever else is wrong with what it says of itself."""
+async def _unless_broker_is_lost(work: Coroutine[Any, Any, None]) -> None:
+    """Do what nobody waits for; the checks learn by themselves that the broker is lost."""
+    with suppress(Unavailable):
+        async with as_unavailable("not answered"):
+            await work
+
+
+async def _depth(session: Session, queue: str) -> QueueDepth | None:
+    """Return what is in a queue, or None if there is no such queue."""
+    channel = await session.open_channel(confirms=False, essential=False)
     try:
-        told = json.loads(hello)
-        types, channels = told["types"], told.get("channels", [""])
-        return [names.job_queue(kind, channel) for kind in types for channel in channels]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        async with as_unavailable(f"queue {queue} cannot be looked at"):
+            try:
+                return await channel.look(queue)
+            except NOT_FOUND:
+                return None
+    finally:
+        await channel.close()
+
+
+def _queues_for(hello: bytes, names: Names) -> list[Queue]:
+    """Return the queues of a worker; none if its hello is not valid, which a check tells it."""
+    try:
+        told = decode(hello, Hello)
+    except RequestError:
         return []
+    return [
+        job_queue(names, kind, channel, queue_type="quorum", delivery_limit=DELIVERY_LIMIT)
+        for kind in told.types
+        for channel in told.channels
+    ]

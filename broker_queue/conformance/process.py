@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -20,8 +20,21 @@ KEPT_LINES = 200
 
 SHOWN_LINES = 5
 
+CHUNK = 1 << 16
+MAX_LINE = 2_000
+"""Bytes; the rest of a line is dropped: a worker may print the args of each job."""
+
 PAUSE = 0.5
 """Seconds before it is started again."""
+
+LAST_WORDS = 1.0
+"""Seconds to read what it has printed; something that it started may keep its output open."""
+
+SIGNALS = 3
+"""The third one kills, see `broker_queue.local_broker.guard`."""
+
+STOP_PAUSE = 2.0
+"""Seconds between them."""
 
 MAX_STARTS = 20
 
@@ -32,6 +45,8 @@ class Death(NamedTuple):
     code: int
     output: list[str]
     """The last lines that it printed."""
+    at: float
+    """Seconds of a monotonic clock."""
 
     @property
     def text(self) -> str:
@@ -79,7 +94,8 @@ class WorkerProcess:
         """Send SIGTERM, and start it no more."""
         self._stopping = True
         if self._process is not None:
-            self._process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
 
     def last_lines(self) -> list[str]:
         """Return the end of what it printed."""
@@ -96,15 +112,10 @@ class WorkerProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stopping = True
-        process = self._process
-        if process is not None:
-            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM):  # the third one kills
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(number)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), 2.0)
-                    break
+        for _ in range(SIGNALS):
+            self.ask_to_stop()
+            if self._task is None or (await asyncio.wait([self._task], timeout=STOP_PAUSE))[0]:
+                break
         if self._task is not None:
             await end(self._task)
 
@@ -121,24 +132,38 @@ class WorkerProcess:
 
     async def _run(self) -> None:
         while self._process is not None:
-            await self._listen(self._process)
-            code = await self._process.wait()
+            listening = asyncio.create_task(self._listen(self._process))
+            try:
+                code = await self._process.wait()
+                await asyncio.wait([listening], timeout=LAST_WORDS)
+            finally:
+                await end(listening)
             self._process = None
             if self._stopping:
                 self.exit_code = code
             else:
-                self.deaths.append(Death(code, self.last_lines()))
+                self.deaths.append(Death(code, self.last_lines(), time.monotonic()))
             self._on_change()
             if self._stopping or self._starts >= MAX_STARTS:
                 return
             await asyncio.sleep(PAUSE)
             if not self._stopping:
                 self._process = await self._start()
+                self._on_change()
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
             raise ConfigurationError("the worker's output cannot be read")
-        async for line in process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            self._lines.append(text)
-            self._echo(text)
+        rest = b""
+        while data := await process.stdout.read(CHUNK):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._take(line)
+            rest = rest[:MAX_LINE]
+        if rest:
+            self._take(rest)
+
+    def _take(self, line: bytes) -> None:
+        text = line[:MAX_LINE].decode(errors="replace").rstrip()
+        self._lines.append(text)
+        self._echo(text)

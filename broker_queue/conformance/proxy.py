@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from yarl import URL
 
-from broker_queue.amqp.wiretap import Event, Wiretap
+from broker_queue.amqp.wiretap import Event, Lost, Wiretap
 from broker_queue.errors import ConfigurationError
 
 Listener: TypeAlias = Callable[[int, Event], bool]
@@ -79,11 +79,22 @@ class Proxy:
             return
         self._connections += 1
         tap, number = Wiretap(), self._connections
-        for source, sink, read in ((reader, onward, tap.sent), (there, writer, tap.received)):
-            self._writers.add(sink)
-            task = asyncio.create_task(self._forward(number, source, sink, read))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._writers |= {onward, writer}
+        task = asyncio.create_task(
+            self._forward_both(
+                self._forward(number, reader, onward, tap.sent),
+                self._forward(number, there, writer, tap.received),
+            )
+        )
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._on_over(number, task))
+
+    def _on_over(self, number: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._listener(number, Lost())
+
+    async def _forward_both(self, *ways: Coroutine[Any, Any, None]) -> None:
+        await asyncio.gather(*ways)
 
     async def _forward(
         self,
@@ -99,7 +110,7 @@ class Proxy:
                     return
                 sink.write(data)
                 await sink.drain()
-        except ConnectionError:
+        except OSError:
             pass  # by one end, or by a cut
         finally:
             sink.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterator
 
 from broker_queue.conformance import level_1, level_2, level_3
 from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.looking import refusal
 from broker_queue.conformance.stage import Plan, Stage
 from broker_queue.conformance.verdict import Outcome, Rating, Result
 
@@ -20,6 +21,9 @@ ALL = tuple(check.name for _, checks in CHECKS for check in checks)
 
 ESSENTIAL = frozenset({"consume", "result"})
 """Without these, nothing else can be seen."""
+
+NOT_FOUND = 404
+"""The broker's reply code."""
 
 
 async def rehearse(
@@ -51,7 +55,7 @@ async def rehearse(
             results.append(result)
             on_result(result)
             hindrance = hindrance or stage.hindrance
-    return Rating(plan.job_type, tuple(results))
+    return Rating(plan.job_type, tuple(results), is_whole=all(name in only for name in ALL))
 
 
 def _chosen(only: Container[str]) -> Iterator[tuple[int, Check]]:
@@ -65,13 +69,16 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
     if hindrance:
         return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
     begun = time.monotonic()
-    outcome, text, advice = await _run(stage, check)
-    if outcome is not Outcome.FAILED and stage.remarks:
-        outcome = Outcome.WARNING
+    told = len(stage.journal.entries)
+    outcome, text, advice = await stage.scheduler.unless_lost(_run(stage, check))
+    if outcome is not Outcome.FAILED:
+        _remark_closings(stage, told)
+        if stage.remarks:
+            outcome = Outcome.WARNING
     for remark, remedy in stage.remarks:
         text, advice = _joined(text, remark), _joined(advice, remedy)
     stage.remarks.clear()
-    await stage.calm_down()
+    await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
     seconds = time.monotonic() - begun
     return Result(check.name, level, check.title, outcome, text, advice, seconds)
 
@@ -85,6 +92,14 @@ async def _run(stage: Stage, check: Check) -> tuple[Outcome, str, str]:
         return Outcome.FAILED, unmet.text, unmet.advice
     except Unchecked as reason:
         return Outcome.UNCHECKED, str(reason), ""
+
+
+def _remark_closings(stage: Stage, after: int) -> None:
+    """Remark for what the broker closed something, though the jobs were done in the end."""
+    for refused in stage.journal.refusals(after):
+        if refused.code != NOT_FOUND:  # of a queue that is still to come, say
+            stage.remark(*refusal(refused))
+            return
 
 
 def _joined(first: str, second: str) -> str:

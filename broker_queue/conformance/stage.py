@@ -14,16 +14,21 @@ from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.amqp.wiretap import Delivered, Event, Published
 from broker_queue.conformance.journal import FINAL, Entry, Journal, Report, reports_in
 from broker_queue.conformance.played import Conduct, HandedOut, PlayedScheduler
-from broker_queue.conformance.process import WorkerProcess
+from broker_queue.conformance.process import Death, WorkerProcess
 from broker_queue.conformance.proxy import Proxy
 from broker_queue.conformance.rehearsal import Rehearsal
 from broker_queue.protocol.names import Names
 
+STOP_TIMEOUT = 40.0
+
 GRACE = 0.3
 """Seconds that a worker has to take in what it was told, before the next thing depends on it."""
 
-IDLE_TIMEOUT = 15.0
-"""Seconds that a worker has to end what a failed check has left it with."""
+IDLE_FACTOR = 3.0
+"""Times the patience, that a worker has to end what a failed check has left it with."""
+
+PURGE_AGAIN = 0.2
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Plan:
         port: where the worker finds the broker; 0 is any.
         patience: seconds for whatever a worker does at once.
         start_timeout: seconds until it consumes, after its start or a lost connection.
+        stop_timeout: seconds until it has ended, once it was told to.
     """
 
     url: str
@@ -48,6 +54,7 @@ class Plan:
     command: tuple[str, ...] = ()
     patience: float
     start_timeout: float
+    stop_timeout: float = STOP_TIMEOUT
     port: int = 0
 
 
@@ -71,6 +78,9 @@ class Stage:
         """What the present check has seen that is not as it should be, each with its advice."""
         self.hindrance = ""
         """Why nothing more can be looked at; empty as long as something can."""
+        self._losses = 0
+        self.cuts = 0
+        """How often the worker's connections were broken on purpose."""
         self._on_ready = on_ready
         self._echo = echo
         self._proxy = Proxy(plan.url, self._hear, plan.port)
@@ -85,9 +95,9 @@ class Stage:
         return self.plan.names.job_queue(self.plan.job_type)
 
     @property
-    def deaths(self) -> int:
-        """How often the worker has ended by itself."""
-        return len(self.process.deaths) if self.process is not None else 0
+    def deaths(self) -> list[Death]:
+        """How the worker has ended by itself, each time."""
+        return self.process.deaths if self.process is not None else []
 
     def remark(self, text: str, advice: str) -> None:
         """Note what is not wrong, and not as it should be."""
@@ -122,7 +132,8 @@ class Stage:
         token = token or self.scheduler.new_token()
         if conduct is not None:
             self.scheduler.conduct(token, conduct)
-        job = await self.scheduler.hand_out(args, token=token, headers=headers)
+        order = len(self.journal.entries)
+        job = await self.scheduler.hand_out(args, token=token, headers=headers, order=order)
         self._handed_out.append(job)
         return job
 
@@ -135,6 +146,12 @@ class Stage:
         await self.until(lambda: self.final(job), seconds)
         return self.final(job)
 
+    def is_stray(self, report: Report) -> bool:
+        """Whether a report is on no job that is handed out, or on one that was reported on before."""
+        if report.token not in {job.token for job in self._handed_out}:
+            return True
+        return self.journal.reports_on(report.token or "", *FINAL)[0].order < report.order
+
     def settled(self, job: HandedOut) -> bool:
         """Whether the worker holds the message of a job no more."""
         return bool(self.journal.settlements(job.token))
@@ -143,8 +160,14 @@ class Stage:
         """Whether the worker was given a job."""
         return bool(self.journal.deliveries(job.token))
 
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether the worker consumes the queue at present."""
+        return self.journal.is_consumed(self.queue)
+
     def cut(self) -> None:
         """Break the worker's connections."""
+        self.cuts += 1
         self._proxy.cut()
 
     def cut_at_report(self, token: str) -> Callable[[], bool]:
@@ -165,28 +188,72 @@ class Stage:
                 return False
             happened.append(event)
             self._cut_when = None
+            self.cuts += 1
             self._notify()
             return True
 
         self._cut_when = is_it
         return lambda: bool(happened)
 
-    async def calm_down(self) -> None:
-        """Wait until the worker holds no job of the rehearsal any more."""
+    async def calm_down(self, *, failed: bool) -> None:
+        """Wait until the worker has nothing of a check any more, and takes jobs.
+
+        Args:
+            failed: the check did, so its jobs may run on.
+        """
         self._cut_when = None
-        await self.scheduler.empty()
-
-        def is_idle() -> bool:
-            return all(
-                self.settled(job) or not self.delivered(job) or self.final(job)
-                for job in self._handed_out
-            )
-
-        if not await self.until(is_idle, IDLE_TIMEOUT):
+        jobs, self._handed_out = self._handed_out, []
+        if failed:
+            await self._stop(jobs)
+        if not await self._rid_of(jobs):
             self.cut()
-            await asyncio.sleep(GRACE)
+            await self._rid_of(jobs)
+        if self._is_stopped() or self.hindrance:
+            return
+        if not await self.until(
+            lambda: self.takes_jobs or self._is_stopped(), self.plan.start_timeout
+        ):
+            self.hindrance = f"it does not consume {self.queue} any more"
+        if self.process is not None and self.process.gave_up:
+            self.hindrance = f"the worker ended {len(self.deaths)} times, and is not started again"
+
+    async def _stop(self, jobs: list[HandedOut]) -> None:
+        """Cancel what a failed check has left running; a worker may not hear it."""
+
+        def run_on() -> list[str]:
+            return [job.token for job in jobs if self._has(job) or self._leases(job)]
+
+        if run_on():
+            await self.scheduler.cancel(*run_on())
+            await self.until(lambda: not run_on(), IDLE_FACTOR * self.plan.patience)
+
+    async def _rid_of(self, jobs: list[HandedOut]) -> bool:
+        """Return whether the worker lets go of these jobs in time; nobody else gets them."""
+        deadline = time.monotonic() + IDLE_FACTOR * self.plan.patience
+        while any(self._has(job) for job in jobs) and time.monotonic() < deadline:
             await self.scheduler.empty()
-        self._handed_out.clear()
+            await self.until(lambda: not any(self._has(job) for job in jobs), PURGE_AGAIN)
+        if self._losses < self.journal.losses:
+            self._losses = self.journal.losses
+            await asyncio.sleep(GRACE)  # until the broker has put back what was held
+        await self.scheduler.empty()
+        await self.until(lambda: not any(self.journal.is_held(job.token) for job in jobs), GRACE)
+        return not any(self.journal.is_held(job.token) for job in jobs)
+
+    def _has(self, job: HandedOut) -> bool:
+        """Whether the worker holds the message of a job that it has not reported the end of."""
+        return self.journal.is_held(job.token) and not self._is_over(job)
+
+    def _leases(self, job: HandedOut) -> bool:
+        """Whether the worker has asked for a lease and has not reported the end."""
+        return bool(self.journal.reports_on(job.token, "lease")) and not self._is_over(job)
+
+    def _is_over(self, job: HandedOut) -> bool:
+        return bool(self.journal.reports_on(job.token, *FINAL, "released"))
+
+    def _is_stopped(self) -> bool:
+        process = self.process
+        return process is not None and (process.gave_up or process.exit_code is not None)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

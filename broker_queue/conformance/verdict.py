@@ -47,14 +47,18 @@ class Rating:
 
     job_type: str
     results: Sequence[Result]
+    is_whole: bool = True
+    """Whether all checks were asked for."""
 
     @property
-    def level(self) -> int:
-        """The level that the worker reaches; 0 is none.
+    def level(self) -> int | None:
+        """The level that the worker reaches; 0 is none, None that some checks say nothing of it.
 
         A level is reached when nothing that it or a lower one needs has failed, and something of it
         was checked.
         """
+        if not self.is_whole:
+            return None
         reached = 0
         for level in LEVELS:
             outcomes = {result.outcome for result in self.results if result.level == level}
@@ -69,8 +73,14 @@ class Rating:
         return [
             result
             for result in self.results
-            if result.outcome is Outcome.UNCHECKED and result.level <= self.level
+            if result.outcome is Outcome.UNCHECKED and result.level <= (self.level or 0)
         ]
+
+    def reaches(self, level: int) -> bool:
+        """Return whether the worker is as good as that; of some checks, whether none has failed."""
+        if self.level is None:
+            return not self.count(Outcome.FAILED)
+        return self.level >= level
 
     def count(self, outcome: Outcome) -> int:
         """Return how many checks went so."""

@@ -177,7 +177,7 @@ def conformance(  # noqa: PLR0917  # the options of a command
     run.output.rated(rating)
     if junit is not None:
         _write(junit, rating)
-    return ExitCode.OK if rating.level >= level else ExitCode.UNHEALTHY
+    return ExitCode.OK if rating.reaches(level) else ExitCode.UNHEALTHY
 
 
 def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:

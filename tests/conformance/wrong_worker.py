@@ -1,0 +1,504 @@
+"""A worker of level 3 without our own `Worker`, which does one thing wrong if it is told to.
+
+``python wrong_worker.py [--fault NAME]``; the environment says where the broker is. The faults stand in
+``test_wrong_workers.py`` by name; each stands in one place of the code, beside what would be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import aiormq
+from aiormq import spec
+from aiormq.abc import DeliveredMessage
+
+URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost/")
+NAMESPACE = os.environ.get("BROKER_QUEUE_NAMESPACE", "bq")
+REPLY_TO = "amq.rabbitmq.reply-to"
+LOST = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError, asyncio.CancelledError)
+"""What a lost connection looks like."""
+
+
+class Life:
+    """One connection."""
+
+    def __init__(self, connection: Any, channel: Any) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.is_lost = asyncio.Event()
+
+
+class Running:
+    """A job that runs, or waits for its claim."""
+
+    def __init__(self, message: DeliveredMessage, life: Life) -> None:
+        self.message = message
+        self.life = life
+        self.work: asyncio.Task[Any] | None = None
+        self.is_leased = False
+        self.is_canceled = False
+        self.is_lost = False
+
+    def stop(self) -> None:
+        if self.work is not None:
+            self.work.cancel()
+
+
+class WrongWorker:
+    """Serves one type of job.
+
+    Args:
+        job_type: of its jobs.
+        fault: what it does wrong.
+        concurrency: how many jobs it runs at once.
+    """
+
+    def __init__(self, job_type: str, fault: str, concurrency: int) -> None:
+        self.type = job_type
+        self.fault = fault
+        self.concurrency = concurrency
+        self.running: dict[str, Running] = {}
+        self.canceled: set[str] = set()
+        self.waiting: dict[str, asyncio.Future[tuple[str, Any]]] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.life: Life | None = None
+        self.connected = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.settings: dict[str, Any] = {}
+        self.first_id: str | None = None
+        self.batch: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
+        self.completed = 0
+        self.asked: set[asyncio.Task[Any]] = set()
+
+    def has(self, *faults: str) -> bool:
+        return self.fault in faults
+
+    async def run(self) -> None:
+        if self.has("crashes"):
+            raise SystemExit("no settings were found")
+        loop = asyncio.get_running_loop()
+        if self.has("ignores-sigterm"):
+            loop.add_signal_handler(signal.SIGTERM, lambda: None)
+        else:
+            loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        if self.has("never-connects"):
+            await self.stopping.wait()
+        while not self.stopping.is_set():
+            with suppress(*LOST):
+                await self.live()
+            self.lose()
+            if self.has("ends-at-cut") and not self.stopping.is_set():
+                raise SystemExit(1)
+            if self.has("hangs-at-cut"):
+                await self.stopping.wait()
+            await asyncio.sleep(0.05)
+
+    async def live(self) -> None:
+        """Connect, and serve until the connection is lost or the worker stops."""
+        connection = await aiormq.connect(URL)
+        try:
+            channel = await connection.channel(publisher_confirms=not self.has("no-confirms"))
+            life = self.life = Life(connection, channel)
+            for closing in (connection.closing, channel.closing):
+                closing.add_done_callback(lambda _: life.is_lost.set())
+            await self.set_up(life)
+            self.connected.set()
+            await self.stay(life)
+            if self.stopping.is_set():
+                await self.wind_down(life)
+        finally:
+            with suppress(*LOST):
+                await asyncio.wait_for(connection.close(), 1.0)
+
+    async def set_up(self, life: Life) -> None:
+        channel = life.channel
+        await channel.basic_consume(REPLY_TO, self.on_answer, no_ack=True)
+        hello_first = self.has("hello-before-control", "jobs-before-hello")
+        if self.has("jobs-before-hello"):
+            await self.take_jobs(life)
+        if hello_first:
+            await self.hello(life)
+        if not self.has("no-control"):
+            declared = await channel.queue_declare(exclusive=True)
+            if not self.has("binds-late"):
+                await channel.queue_bind(declared.queue, f"{NAMESPACE}.control", self.type)
+            await channel.basic_consume(declared.queue, self.on_control, no_ack=True)
+        if not hello_first and not self.has("no-hello"):
+            await self.hello(life)
+        if self.has("binds-late"):
+            await channel.queue_bind(declared.queue, f"{NAMESPACE}.control", self.type)
+        if not self.has("jobs-before-hello"):
+            await self.take_jobs(life)
+
+    async def take_jobs(self, life: Life) -> None:
+        queue = f"{NAMESPACE}.jobs.{self.type}"
+        if self.has("declares"):
+            await life.channel.queue_declare(queue, durable=True)
+        if self.has("declares-alike"):
+            arguments = {
+                "x-queue-type": "quorum",
+                "x-dead-letter-exchange": f"{NAMESPACE}.dead",
+                "x-delivery-limit": 20,
+            }
+            await life.channel.queue_declare(queue, durable=True, arguments=arguments)
+        if not self.has("no-prefetch"):
+            await life.channel.basic_qos(prefetch_count=self.concurrency)
+        if self.has("another-queue"):
+            queue = f"{NAMESPACE}.dead"
+        no_ack = self.has("auto-ack")
+        await life.channel.basic_consume(queue, self.on_job, no_ack=no_ack)
+
+    async def stay(self, life: Life) -> None:
+        """Say hello again and again until the connection is lost or the worker stops."""
+        events = {asyncio.create_task(each.wait()) for each in (life.is_lost, self.stopping)}
+        try:
+            while not (life.is_lost.is_set() or self.stopping.is_set()):
+                interval = self.settings.get("hello_interval", 30.0)
+                await asyncio.wait(events, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+                if not self.has("hello-once", "no-hello"):
+                    await self.hello(life)
+        finally:
+            for event in events:
+                event.cancel()
+
+    async def wind_down(self, life: Life) -> None:
+        """End what runs, and have the broker give the rest to somebody else."""
+        if self.has("acks-at-stop"):
+            for running in self.running.values():
+                await self.settle(running.message, "ack")
+        elif not self.has("abandons-at-stop"):
+            while self.tasks:
+                await asyncio.wait(self.tasks)
+        if not self.has("tells-no-stop"):
+            await self.hello(life)
+
+    def lose(self) -> None:
+        """Give up what the broker will give to somebody else."""
+        self.life = None
+        self.connected.clear()
+        for running in list(self.running.values()):
+            if not running.is_leased or self.has("lost-at-cut"):
+                running.is_lost = True
+                running.stop()
+        for answer in self.waiting.values():
+            answer.cancel()
+        self.waiting.clear()
+
+    async def hello(self, life: Life) -> None:
+        body: dict[str, Any] = {
+            "worker": f"wrong-{os.getpid()}",
+            "types": ["something-else" if self.has("other-types-in-hello") else self.type],
+            "concurrency": self.concurrency,
+            "software": "wrong worker 1",
+            "leases": not self.has("announces-no-leases"),
+            "stopping": self.stopping.is_set() and not self.has("tells-no-stop"),
+        }
+        if self.has("invalid-hello"):
+            body["concurrency"] = "many"
+        key = uuid4().hex
+        reply_to = None if self.has("hello-unanswered") else REPLY_TO
+        answer = await self.ask(f"{NAMESPACE}.requests", "requests", body, "hello", key, reply_to)
+        if answer is not None:
+            self.settings = answer[1]
+            if not self.has("ignores-welcome"):
+                self.canceled |= set(answer[1].get("canceled", []))
+
+    async def on_answer(self, message: DeliveredMessage) -> None:
+        properties = message.header.properties
+        waiting = self.waiting.pop(properties.correlation_id or "", None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result((properties.message_type or "", json.loads(message.body)))
+
+    async def on_control(self, message: DeliveredMessage) -> None:
+        if self.has("dies-of-unknown-control"):
+            try:
+                tokens = json.loads(message.body)["tokens"]
+            except (ValueError, KeyError) as error:
+                sys.stdout.write(f"{error!r}\n")
+                sys.stdout.flush()
+                os._exit(1)
+        if message.header.properties.message_type != "cancel":
+            if self.has("loses-connection-of-unknown"):
+                await self.life.connection.close()
+            return
+        tokens = json.loads(message.body)["tokens"]
+        if not self.has("runs-canceled"):
+            self.canceled |= set(tokens)
+        for token in tokens:
+            if token in self.running and not self.has("ignores-cancel"):
+                self.running[token].is_canceled = True
+                self.running[token].stop()
+
+    async def on_job(self, message: DeliveredMessage) -> None:
+        task = asyncio.create_task(self.take(message, self.life))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def take(self, message: DeliveredMessage, life: Life) -> None:
+        properties = message.header.properties
+        token = properties.correlation_id or ""
+        if self.first_id is None:
+            self.first_id = token
+        with suppress(*LOST):
+            if (properties.headers or {}).get("protocol", 1) > 1 and not self.has("runs-newer"):
+                await self.settle(message, "requeue" if self.has("requeues-newer") else "reject")
+            elif token in self.running:
+                await self.settle(message, "ack")
+            elif token in self.canceled:
+                await self.drop(message, token)
+            else:
+                running = self.running[token] = Running(message, life)
+                try:
+                    await self.execute(token, running)
+                finally:
+                    del self.running[token]
+
+    async def execute(self, token: str, running: Running) -> None:
+        message = running.message
+        if self.has("ack-first"):
+            await self.settle(message, "ack")
+        if not await self.claim(message, token):
+            await self.drop(message, token)
+            return
+        running.work = asyncio.create_task(self.work(message.body))
+        watch = asyncio.create_task(self.watch(token, running))
+        try:
+            kind, result = await self.outcome(running)
+        finally:
+            watch.cancel()
+        if running.is_lost or (kind == "canceled" and not running.is_canceled):
+            return
+        if kind == "canceled":
+            await self.drop_canceled(running, token)
+            return
+        self.completed += 1
+        if self.has("loses-a-job") and self.completed == 5:
+            await self.settle(message, "ack")
+            return
+        if kind == "rejected":
+            await self.settle(message, "reject")
+            return
+        if running.is_leased:
+            await self.connected.wait()
+        await self.report(kind, result, token)
+        if running.is_leased:
+            return
+        await self.settle(message, "requeue" if self.has("requeues-reported") else "ack")
+        if self.has("ack-twice"):
+            await self.settle(message, "ack")
+
+    async def claim(self, message: DeliveredMessage, token: str) -> bool:
+        """Whether a job may start, which may have ended or been canceled before it came."""
+        republished = (message.header.properties.headers or {}).get("republished")
+        if not (message.redelivered or republished) or self.has("no-claim"):
+            return True
+        answer = await self.ask_about(token, "started", wait=not self.has("claims-unawaited"))
+        return self.has("claims-unawaited", "ignores-claim") or answer[0] == "accepted"
+
+    async def outcome(self, running: Running) -> tuple[str, bytes]:
+        """Return how a job ends, and the body of the report."""
+        try:
+            return "finished", await running.work
+        except asyncio.CancelledError:
+            return "canceled", b""
+        except ValueError as error:
+            failed = {"code": "invalid_args", "message": str(error)}
+            failed["retry"] = self.has("retries-malformed")
+            return "failed", json.dumps(failed).encode()
+        except RuntimeError as error:
+            if self.has("finished-if-failing"):
+                return "finished", b"null"
+            if self.has("rejects-failing"):
+                return "rejected", b""
+            if self.has("invalid-failed"):
+                return "failed", json.dumps({"code": 7, "message": str(error)}).encode()
+            text = "an error" if self.has("failure-untold") else str(error)
+            return "failed", json.dumps({"code": "failed", "message": text}).encode()
+
+    async def work(self, body: bytes) -> bytes:
+        args = json.loads(body)
+        if not isinstance(args, dict):
+            if self.has("dies-of-malformed"):
+                sys.stdout.write("TypeError: args must be an object\n")
+                sys.stdout.flush()
+                os._exit(1)
+            raise ValueError("args must be an object")
+        if not self.has("at-once"):
+            await asyncio.sleep(args.get("seconds", 0))
+        if "fail" in args:
+            raise RuntimeError(args["fail"])
+        if self.has("no-json"):
+            return str(args).encode()
+        if self.has("garbled"):
+            return body.decode("utf-8").encode("ascii", "replace")
+        if self.has("rounded"):
+            return json.dumps(json.loads(body, parse_int=float)).encode()
+        return body
+
+    async def watch(self, token: str, running: Running) -> None:
+        """Say that a job has started, and take a lease if it takes long."""
+        await asyncio.sleep(1.6 if self.has("late-started") else 0.05)
+        if not self.has("no-started"):
+            body = b'{"worker": 7}' if self.has("invalid-started") else b"{}"
+            await self.report("started", body, token)
+        if self.has("no-lease"):
+            return
+        await asyncio.sleep(self.settings.get("lease_after", 60.0))
+        await self.lease(token, running)
+
+    async def lease(self, token: str, running: Running) -> None:
+        if self.has("ack-before-lease"):
+            await self.settle(running.message, "ack")
+        if self.has("lease-unanswered"):
+            await self.ask_about(token, "lease", wait=False, reply_to=None)
+            return
+        answer = await self.ask_about(token, "lease")
+        verdict, body = answer or ("", {})
+        if verdict != "accepted":
+            running.stop()
+            return
+        running.is_leased = True
+        await self.settle(running.message, "ack")
+        share = 1.3 if self.has("slow-heartbeats") else 0.25
+        while not (self.has("no-heartbeats") or running.work.done()):
+            await asyncio.sleep(body["lease"] * share)
+            if self.has("heartbeats-unanswered"):
+                await self.ask_about(token, "heartbeat", wait=False, reply_to=None)
+                continue
+            with suppress(*LOST):
+                await self.connected.wait()
+                answer = await self.ask_about(token, "heartbeat")
+                if not (answer and answer[0] == "accepted") and not self.has("ignores-stale"):
+                    running.stop()
+                    return
+
+    async def drop(self, message: DeliveredMessage, token: str) -> None:
+        """Give back a job unrun."""
+        if self.has("keeps-canceled"):
+            return
+        if not self.has("no-released"):
+            await self.report("released", b"{}", token)
+        await self.settle(message, "ack")
+
+    async def drop_canceled(self, running: Running, token: str) -> None:
+        """Tell of a job that was stopped."""
+        if self.has("requeues-canceled"):
+            await self.settle(running.message, "requeue")
+            return
+        if self.has("finished-after-cancel"):
+            await self.report("finished", b"null", token)
+        elif self.has("cancels-as-failed"):
+            await self.report("failed", b'{"code": "canceled"}', token)
+        elif not self.has("no-released"):
+            await self.report("released", b"{}", token)
+        if not running.is_leased:
+            await self.settle(running.message, "ack")
+
+    async def settle(self, message: DeliveredMessage, how: str) -> None:
+        if self.has("auto-ack", "no-ack") and how == "ack":
+            return
+        if how == "ack":
+            await message.channel.basic_ack(message.delivery_tag)
+        else:
+            await message.channel.basic_reject(message.delivery_tag, requeue=how == "requeue")
+
+    async def report(self, kind: str, body: bytes, token: str) -> None:
+        if kind == "finished" and self.has("unknown-report"):
+            kind = "result"
+        if kind == "finished" and self.has("first-id"):
+            token = self.first_id or token
+        if self.has("batches"):
+            await self.add_to_batch({"token": token, "type": kind, "body": json.loads(body)})
+            return
+        address = ("", f"{NAMESPACE}.reports")
+        if self.has("wrong-exchange"):
+            address = (f"{NAMESPACE}.results", "reports")
+        if self.has("wrong-queue"):
+            address = ("", "results")
+        properties = self.properties(kind, None if self.has("no-id") else token)
+        await self.publish(*address, body, properties)
+        if kind == "finished" and self.has("answers-twice"):
+            await self.publish(*address, body, properties)
+
+    async def add_to_batch(self, item: dict[str, Any]) -> None:
+        """Report together with what else is reported within a moment."""
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.batch.append((item, sent))
+        if len(self.batch) > 1:
+            await sent
+            return
+        await asyncio.sleep(0.02)
+        batch, self.batch = self.batch, []
+        body = json.dumps([item for item, _ in batch]).encode()
+        try:
+            await self.publish("", f"{NAMESPACE}.reports", body, self.properties("batch", None))
+        finally:
+            for _, each in batch:
+                each.set_result(None)
+
+    def properties(self, kind: str, key: str | None, reply_to: str | None = None) -> Any:
+        return spec.Basic.Properties(
+            message_type=kind,
+            correlation_id=key,
+            reply_to=reply_to,
+            delivery_mode=1 if self.has("transient") else 2,
+        )
+
+    async def publish(self, exchange: str, key: str, body: bytes, properties: Any) -> None:
+        if self.life is None:
+            raise ConnectionError("there is no connection")
+        publishing = self.life.channel.basic_publish(
+            body, exchange=exchange, routing_key=key, properties=properties
+        )
+        if self.has("ack-before-confirm") and properties.message_type == "finished":
+            task = asyncio.create_task(publishing)
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            for _ in range(5):
+                await asyncio.sleep(0)
+        else:
+            await publishing
+
+    async def ask(
+        self, exchange: str, routing_key: str, body: Any, kind: str, key: str, reply_to: str | None
+    ) -> tuple[str, Any] | None:
+        """Return the answer, or None if none is asked for."""
+        answer = asyncio.get_running_loop().create_future()
+        if reply_to is not None:
+            self.waiting[key] = answer
+        properties = self.properties(kind, key, reply_to)
+        await self.publish(exchange, routing_key, json.dumps(body).encode(), properties)
+        return await answer if reply_to is not None else None
+
+    async def ask_about(
+        self, token: str, kind: str, *, wait: bool = True, reply_to: str | None = REPLY_TO
+    ) -> tuple[str, Any] | None:
+        """Report with a question; return the verdict and its body."""
+        asking = self.ask("", f"{NAMESPACE}.reports", {}, kind, token, reply_to)
+        if wait:
+            return await asking
+        task = asyncio.create_task(asking)  # type: ignore[arg-type]
+        self.asked.add(task)
+        task.add_done_callback(self.asked.discard)
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fault", default="")
+    parser.add_argument("--type", default="rehearsal")
+    parser.add_argument("--concurrency", type=int, default=4)
+    given = parser.parse_args()
+    asyncio.run(WrongWorker(given.type, given.fault, given.concurrency).run())
+    raise SystemExit(3 if given.fault == "exit-code" else 0)
+
+
+if __name__ == "__main__":
+    main()

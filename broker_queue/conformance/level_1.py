@@ -20,14 +20,14 @@ from broker_queue.conformance.stage import Stage
 SEVERAL = 20
 
 MAX_CRASHES = 5
-"""Times that a worker may end before it has taken the first job."""
+"""Times that a worker may end, or be refused, before it has taken the first job."""
 
 
 async def consumes(stage: Stage) -> str:
     """The queue of the type is consumed, with acknowledgement."""
     queue, journal = stage.queue, stage.journal
     await stage.until(
-        lambda: journal.consumers(queue) or len(stage.deaths) >= MAX_CRASHES,
+        lambda: journal.consumers(queue) or _is_hopeless(stage),
         stage.plan.start_timeout,
     )
     consumers = journal.consumers(queue)
@@ -176,6 +176,12 @@ def _remark_delivery(stage: Stage, job: HandedOut, report: Report) -> None:
             "it acknowledges the job before its report is confirmed",
             "wait for the broker's confirm of the report, then acknowledge",
         )
+
+
+def _is_hopeless(stage: Stage) -> bool:
+    """Whether a worker that has not begun yet never will; a queue that is not there may come."""
+    refused = [each for each in stage.journal.refusals() if each.code != 404]
+    return max(len(stage.deaths), len(refused)) >= MAX_CRASHES
 
 
 def _why_not_consumed(stage: Stage) -> tuple[str, str]:

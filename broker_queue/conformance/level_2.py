@@ -97,13 +97,15 @@ async def cancel_running(stage: Stage) -> str:
     )
     _check_binding(stage)
     job = await stage.hand_out(args)
-    await stage.until(lambda: stage.journal.reports_on(job.token, "started"), 1.0)
+    await stage.until(lambda: stage.journal.reports_on(job.token, "started"), STARTED_WITHIN / 2)
     if not stage.delivered(job):
         raise Unmet(*why_no_report(stage, job))
     await stage.scheduler.cancel(job.token)
     told = asyncio.get_running_loop().time()
 
     def has_stopped() -> bool:
+        if stage.journal.reports_on(job.token, "lease"):  # so its message says nothing
+            return bool(stage.journal.reports_on(job.token, "released"))
         return stage.settled(job) or bool(stage.journal.reports_on(job.token, "released"))
 
     await stage.until(lambda: has_stopped() or stage.final(job))

@@ -202,14 +202,17 @@ async def held_through_cut(stage: Stage) -> str:
     def is_back() -> bool:
         return stage.journal.first(_opened, cut_after) is not None
 
-    await stage.until(lambda: is_back() and stage.takes_jobs, stage.plan.start_timeout)
-    left = max(0.0, job.at + LEASED + LEASE - time.monotonic())
-    report = await stage.ended(job, left + stage.plan.patience)
+    await stage.until(
+        lambda: (is_back() and stage.takes_jobs) or len(stage.deaths) > deaths,
+        stage.plan.start_timeout,
+    )
     if len(stage.deaths) > deaths:
         raise Unmet(
             stage.deaths[-1].text,
             "a leased job needs no connection to go on: connect again, and send its heartbeats",
         )
+    left = max(0.0, job.at + LEASED + LEASE - time.monotonic())
+    report = await stage.ended(job, left + stage.plan.patience)
     if report is None:
         raise Unmet(
             "nothing was heard of a leased job after the connection was lost",

@@ -24,7 +24,7 @@ STOP_TIMEOUT = 40.0
 GRACE = 0.3
 """Seconds that a worker has to take in what it was told, before the next thing depends on it."""
 
-IDLE_FACTOR = 3.0
+IDLE_FACTOR = 2.0
 """Times the patience, that a worker has to end what a failed check has left it with."""
 
 PURGE_AGAIN = 0.2
@@ -203,11 +203,15 @@ class Stage:
         """
         self._cut_when = None
         jobs, self._handed_out = self._handed_out, []
-        if failed:
-            await self._stop(jobs)
-        if not await self._rid_of(jobs):
+
+        def left() -> list[str]:
+            return [job.token for job in jobs if self._has(job) or (failed and self._leases(job))]
+
+        if failed and left():
+            await self.scheduler.cancel(*left())
+        if not await self._rid_of(left) or any(self.journal.is_held(job.token) for job in jobs):
             self.cut()
-            await self._rid_of(jobs)
+            await self._rid_of(lambda: [job.token for job in jobs if self._has(job)])
         if self._is_stopped() or self.hindrance:
             return
         if not await self.until(
@@ -217,28 +221,18 @@ class Stage:
         if self.process is not None and self.process.gave_up:
             self.hindrance = f"the worker ended {len(self.deaths)} times, and is not started again"
 
-    async def _stop(self, jobs: list[HandedOut]) -> None:
-        """Cancel what a failed check has left running; a worker may not hear it."""
-
-        def run_on() -> list[str]:
-            return [job.token for job in jobs if self._has(job) or self._leases(job)]
-
-        if run_on():
-            await self.scheduler.cancel(*run_on())
-            await self.until(lambda: not run_on(), IDLE_FACTOR * self.plan.patience)
-
-    async def _rid_of(self, jobs: list[HandedOut]) -> bool:
-        """Return whether the worker lets go of these jobs in time; nobody else gets them."""
+    async def _rid_of(self, left: Callable[[], list[str]]) -> bool:
+        """Return whether the worker lets go of jobs in time; nobody else gets them."""
         deadline = time.monotonic() + IDLE_FACTOR * self.plan.patience
-        while any(self._has(job) for job in jobs) and time.monotonic() < deadline:
+        await self.until(lambda: not left(), GRACE)
+        while left() and time.monotonic() < deadline:
             await self.scheduler.empty()
-            await self.until(lambda: not any(self._has(job) for job in jobs), PURGE_AGAIN)
+            await self.until(lambda: not left(), PURGE_AGAIN)
         if self._losses < self.journal.losses:
             self._losses = self.journal.losses
             await asyncio.sleep(GRACE)  # until the broker has put back what was held
         await self.scheduler.empty()
-        await self.until(lambda: not any(self.journal.is_held(job.token) for job in jobs), GRACE)
-        return not any(self.journal.is_held(job.token) for job in jobs)
+        return not left()
 
     def _has(self, job: HandedOut) -> bool:
         """Whether the worker holds the message of a job that it has not reported the end of."""
@@ -246,7 +240,9 @@ class Stage:
 
     def _leases(self, job: HandedOut) -> bool:
         """Whether the worker has asked for a lease and has not reported the end."""
-        return bool(self.journal.reports_on(job.token, "lease")) and not self._is_over(job)
+        if self._is_over(job) or any(death.at > job.at for death in self.deaths):
+            return False
+        return bool(self.journal.reports_on(job.token, "lease"))
 
     def _is_over(self, job: HandedOut) -> bool:
         return bool(self.journal.reports_on(job.token, *FINAL, "released"))

@@ -87,7 +87,7 @@ class WrongWorker:
         loop = asyncio.get_running_loop()
         if self.has("ignores-sigterm"):
             loop.add_signal_handler(signal.SIGTERM, lambda: None)
-        else:
+        elif not self.has("dies-at-stop"):
             loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
         if self.has("never-connects"):
             await self.stopping.wait()
@@ -497,7 +497,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=4)
     given = parser.parse_args()
     asyncio.run(WrongWorker(given.type, given.fault, given.concurrency).run())
-    raise SystemExit(3 if given.fault == "exit-code" else 0)
+    raise SystemExit({"exit-code": 3, "killed-when-done": 143}.get(given.fault, 0))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+"""The kit finds what is wrong with a worker, and says so."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from broker_queue.conformance.verdict import Outcome
+from tests.conformance.rehearsals import (
+    WRONG_WORKER,
+    plan_of,
+    rehearsed,
+    result_of,
+)
+
+FAILED, WARNING = Outcome.FAILED, Outcome.WARNING
+
+
+class Fault(NamedTuple):
+    """What a worker does wrong, and how the kit must put it."""
+
+    name: str
+    check: str
+    outcome: Outcome
+    words: tuple[str, ...]
+    """In what is said and advised."""
+
+
+def fails(name: str, check: str, *words: str) -> Fault:
+    return Fault(name, check, FAILED, words)
+
+
+def warns(name: str, check: str, *words: str) -> Fault:
+    return Fault(name, check, WARNING, words)
+
+
+FAULTS = (
+    # A worker that cannot begin.
+    fails("never-connects", "consume", "nobody connected within", "BROKER_QUEUE_URL"),
+    fails("crashes", "consume", "ended by itself, with exit code 1", "no settings were found"),
+    fails("another-queue", "consume", ".dead in place of ", ".jobs.rehearsal", "--type"),
+    fails("declares", "consume", "406 PRECONDITION_FAILED", "declare nothing"),
+    warns("declares-alike", "consume", "it declares queue", "leave that to the scheduler"),
+    warns("no-prefetch", "consume", "no prefetch", "basic.qos"),
+    fails("auto-ack", "consume", "automatic acknowledgement", "no_ack"),
+    # Level 1: reports and acknowledgements.
+    fails("ack-first", "result", "acknowledges the job's message before it reports"),
+    fails("no-ack", "result", "does not acknowledge the job's message", "basic.ack"),
+    fails("no-id", "result", "has not the job's correlation_id (it has none)"),
+    fails("no-json", "result", "its result is no JSON: {'rehearsal': 0}"),
+    fails("wrong-queue", "result", "to exchange '' with routing key 'results'", "reply_to"),
+    fails("wrong-exchange", "result", "to exchange 'test-", ".results'", "reply_to"),
+    fails("unknown-report", "result", "report of type 'result'", "finished"),
+    fails("requeues-reported", "result", "gives the message back (requeue)"),
+    warns("transient", "result", "not persistent", "delivery_mode 2"),
+    warns("no-confirms", "result", "does not have its reports confirmed", "confirm.select"),
+    warns("ack-before-confirm", "result", "acknowledges the job before its report is confirmed"),
+    warns("ack-twice", "result", "406 PRECONDITION_FAILED", "settle each message once"),
+    fails("first-id", "several", "has not the job's correlation_id (it has '"),
+    fails("answers-twice", "several", "reported 2 times on one job"),
+    fails("loses-a-job", "several", "settled the job's message (ack) without a report"),
+    fails("garbled", "odd_args", "came back as", "UTF-8"),
+    warns("rounded", "odd_args", "rounds large or exact numbers"),
+    fails("hangs-at-cut", "redelivery", "did not connect again within", "growing pauses"),
+    warns("ends-at-cut", "redelivery", "ended when its connection was lost", "started it again"),
+    # Level 2: failures, jobs that are seen, cancels.
+    fails("dies-of-malformed", "malformed", "exit code 1", "TypeError: args must be an object"),
+    warns("retries-malformed", "malformed", "tried again", "`retry` false"),
+    fails("rejects-failing", "failed", "rejects a job that fails", "nobody learns why"),
+    fails("invalid-failed", "failed", "report failed is not valid", "code", "appendix"),
+    fails("finished-if-failing", "failed", "a job that fails is reported as finished"),
+    warns("failure-untold", "failed", "message is 'an error', not that of the job"),
+    fails("no-started", "started", "does not say that a job has started"),
+    fails("invalid-started", "started", "report started is not valid", "worker"),
+    fails("at-once", "started", "ended at once", "seconds"),
+    warns("late-started", "started", "reports `started` only 1."),
+    fails("no-control", "cancel_running", "binds no queue to test-", "exclusive queue"),
+    fails("ignores-cancel", "cancel_running", "went on with a canceled job", "control message"),
+    fails("finished-after-cancel", "cancel_running", "it reports finished of a job", "canceled"),
+    fails("requeues-canceled", "cancel_running", "gives a canceled job back to the queue"),
+    warns("cancels-as-failed", "cancel_running", "without a report `released`"),
+    warns("no-released", "cancel_running", "without a report `released`"),
+    fails("no-control", "cancel_before", "binds no queue to test-"),
+    fails("runs-canceled", "cancel_before", "it ran a job that was canceled before it came"),
+    fails("keeps-canceled", "cancel_before", "keeps the message of a job that was canceled"),
+    fails("dies-of-unknown-control", "tolerance", "exit code 1", "KeyError('tokens')", "ignore"),
+    fails("loses-connection-of-unknown", "tolerance", "lost its connection", "ignore"),
+    fails("runs-newer", "newer_protocol", "ran a job of protocol 2: finished", "basic.reject"),
+    fails("requeues-newer", "newer_protocol", "settles a job of protocol 2 with requeue"),
+    # Level 3: hello.
+    fails("no-hello", "hello", "sends no hello"),
+    fails("invalid-hello", "hello", "hello is not valid", "concurrency", "many"),
+    fails("hello-unanswered", "hello", "hello has no reply_to"),
+    fails("other-types-in-hello", "hello", "hello names the types something-else"),
+    fails("hello-once", "hello", "does not say hello again", "hello_interval"),
+    fails("hello-before-control", "hello", "says hello before it hears test-", "no cancel falls"),
+    fails("binds-late", "hello", "says hello before it hears test-", "bind and consume"),
+    fails("jobs-before-hello", "hello", "takes jobs before its hello"),
+    fails("no-control", "hello", "does not hear test-"),
+    warns("announces-no-leases", "hello", "does not say that it takes leases"),
+    fails("ignores-welcome", "canceled_in_hello", "it ran a job that the answer to its hello"),
+    # Claims and leases.
+    fails("no-claim", "claim", "runs a job with the header `republished` without a claim"),
+    fails("claims-unawaited", "claim", "before its claim is answered"),
+    fails("ignores-claim", "claim_refused", "it ran a job whose claim was answered `canceled`"),
+    fails("no-lease", "lease", "asks for no lease within", "lease_after"),
+    fails("lease-unanswered", "lease", "asks for a lease without reply_to"),
+    fails("ack-before-lease", "lease", "acknowledges before its lease is granted"),
+    fails("no-heartbeats", "lease", "was silent for", "of a lease of 2 s", "heartbeat"),
+    fails("slow-heartbeats", "lease", "was silent for ", "several times"),
+    warns("heartbeats-unanswered", "lease", "heartbeats ask for no answer"),
+    fails("ignores-stale", "lease_lost", "heartbeat was answered `stale` (heartbeat)"),
+    fails("lost-at-cut", "held_through_cut", "nothing was heard of a leased job"),
+    fails("ends-at-cut", "held_through_cut", "exit code 1", "needs no connection to go on"),
+    # The end.
+    fails("ignores-sigterm", "shutdown", "does not end within 4 s of SIGTERM"),
+    fails("exit-code", "shutdown", "ends with exit code 3", "exit with 0"),
+    fails("acks-at-stop", "shutdown", "of 12 jobs: acknowledged without a report"),
+    fails("dies-at-stop", "shutdown", "SIGTERM kills it, with 4 running jobs"),
+    warns("abandons-at-stop", "shutdown", "abandons 4 running jobs"),
+    warns("killed-when-done", "shutdown", "ends with exit code 143"),
+    warns("tells-no-stop", "shutdown", "does not say that it stops"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name} {fault.check}")
+async def test_a_fault_is_found(fault: Fault, broker_url: str, namespace: str) -> None:
+    plan = plan_of(broker_url, namespace, *WRONG_WORKER, "--fault", fault.name)
+    rating = await rehearsed(plan, {fault.check})
+    found = result_of(rating, fault.check)
+    said = f"{found.text}\n{found.advice}"
+    assert found.outcome is fault.outcome, rating
+    assert not [words for words in fault.words if words not in said], said
+    assert rating.level is None
+
+
+async def test_a_worker_without_faults_reaches_level_3(broker_url: str, namespace: str) -> None:
+    rating = await rehearsed(plan_of(broker_url, namespace, *WRONG_WORKER))
+    assert {result.outcome for result in rating.results} == {Outcome.PASSED}, rating
+    assert rating.level == 3
+
+
+@pytest.mark.parametrize("options", [["--concurrency", "1"], ["--fault", "batches"]])
+async def test_level_3_is_open_to_every_kind_of_worker(
+    options: list[str], broker_url: str, namespace: str
+) -> None:
+    rating = await rehearsed(plan_of(broker_url, namespace, *WRONG_WORKER, *options))
+    assert {result.outcome for result in rating.results} == {Outcome.PASSED}, rating
+    assert rating.level == 3

@@ -81,7 +81,7 @@ async def several(stage: Stage) -> str:
     await finish(stage, last)
     for job in (*jobs, last):
         count = len(stage.journal.reports_on(job.token, *FINAL))
-        if count > 1:
+        if count > len(stage.journal.deliveries(job.token)):  # one that comes again is done again
             raise Unmet(
                 f"it reported {count} times on one job",
                 "publish one report, and acknowledge once: only the first counts",

@@ -69,16 +69,16 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
     if hindrance:
         return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
     begun = time.monotonic()
-    told = len(stage.journal.entries)
     outcome, text, advice = await stage.scheduler.unless_lost(_run(stage, check))
+    await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
     if outcome is not Outcome.FAILED:
-        _remark_closings(stage, told)
+        _remark_closings(stage)
         if stage.remarks:
             outcome = Outcome.WARNING
     for remark, remedy in stage.remarks:
         text, advice = _joined(text, remark), _joined(advice, remedy)
     stage.remarks.clear()
-    await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
+    stage.refusals_seen = len(stage.journal.refusals())
     seconds = time.monotonic() - begun
     return Result(check.name, level, check.title, outcome, text, advice, seconds)
 
@@ -94,9 +94,9 @@ async def _run(stage: Stage, check: Check) -> tuple[Outcome, str, str]:
         return Outcome.UNCHECKED, str(reason), ""
 
 
-def _remark_closings(stage: Stage, after: int) -> None:
+def _remark_closings(stage: Stage) -> None:
     """Remark for what the broker closed something, though the jobs were done in the end."""
-    for refused in stage.journal.refusals(after):
+    for refused in stage.journal.refusals()[stage.refusals_seen :]:
         if refused.code != NOT_FOUND:  # of a queue that is still to come, say
             stage.remark(*refusal(refused))
             return

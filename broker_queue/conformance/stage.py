@@ -78,6 +78,8 @@ class Stage:
         """What the present check has seen that is not as it should be, each with its advice."""
         self.hindrance = ""
         """Why nothing more can be looked at; empty as long as something can."""
+        self.refusals_seen = 0
+        """Mistakes for which the broker closed something, and which are told."""
         self._losses = 0
         self.cuts = 0
         """How often the worker's connections were broken on purpose."""

@@ -42,8 +42,10 @@ def plan_of(
 
 
 async def rehearsed(plan: Plan, only: Iterable[str] = ALL) -> Rating:
-    """Return what the kit finds; what the worker prints is shown if the test fails."""
-    return await rehearse(plan, only=set(only), on_ready=_nothing, on_result=_nothing, echo=_show)
+    """Return what the kit finds."""
+    return await rehearse(
+        plan, only=set(only), on_ready=_nothing, on_result=_nothing, echo=_nothing
+    )
 
 
 def result_of(rating: Rating, check: str) -> Result:
@@ -53,7 +55,3 @@ def result_of(rating: Rating, check: str) -> Result:
 
 def _nothing(_: object) -> None:
     return None
-
-
-def _show(line: str) -> None:
-    sys.stdout.write(f"│ {line}\n")

@@ -1,0 +1,36 @@
+"""Workers that keep the protocol reach its last level, whatever they are made with."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+from broker_queue.cli import COMMAND
+from broker_queue.conformance.verdict import Outcome, Rating
+from tests.conformance.rehearsals import WRONG_WORKER, plan_of, rehearsed
+
+OURS = (*COMMAND, "worker", "tests.conformance.our_worker:worker")
+
+WORKERS = {
+    "by hand": WRONG_WORKER,
+    "one job at a time": (*WRONG_WORKER, "--concurrency", "1"),
+    "reports in batches": (*WRONG_WORKER, "--fault", "batches"),
+    "ours": OURS,
+    "ours, one job at a time": (*OURS, "--concurrency", "1"),
+}
+
+
+async def test_every_kind_of_worker_reaches_level_3_without_a_warning(broker_url: str) -> None:
+    async def rating_of(command: tuple[str, ...]) -> Rating:
+        plan = plan_of(broker_url, f"test-{uuid4().hex[:12]}", *command)
+        return await rehearsed(plan)
+
+    ratings = await asyncio.gather(*(rating_of(command) for command in WORKERS.values()))
+    wrong = [
+        (worker, result)
+        for worker, rating in zip(WORKERS, ratings, strict=True)
+        for result in rating.results
+        if result.outcome is not Outcome.PASSED
+    ]
+    assert not wrong
+    assert [rating.level for rating in ratings] == [3] * len(WORKERS)

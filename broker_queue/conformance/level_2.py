@@ -97,9 +97,9 @@ async def cancel_running(stage: Stage) -> str:
     )
     _check_binding(stage)
     job = await stage.hand_out(args)
-    await stage.until(lambda: stage.journal.reports_on(job.token, "started"), STARTED_WITHIN / 2)
-    if not stage.delivered(job):
+    if not await stage.until(lambda: stage.delivered(job)):
         raise Unmet(*why_no_report(stage, job))
+    await stage.until(lambda: stage.journal.reports_on(job.token, "started"), STARTED_WITHIN / 2)
     await stage.scheduler.cancel(job.token)
     told = asyncio.get_running_loop().time()
 

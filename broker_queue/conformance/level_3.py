@@ -187,6 +187,7 @@ async def lease_lost(stage: Stage) -> str:
             f"it goes on with a job whose heartbeat was answered `stale` ({late()[0].kind})",
             "stop a job when an answer is not `accepted`: it is somebody else's now",
         )
+    stage.forget(job)
     await finish(stage, await stage.hand_out(stage.plan.rehearsal.normal_args()))
     return "stopped"
 

@@ -81,9 +81,22 @@ def likeness(args: bytes, result: bytes) -> Likeness:
     """
     if _exact(args) == _exact(result):
         return Likeness.SAME
-    rounded = json.loads(args, parse_int=float) == json.loads(result, parse_int=float)
+    rounded = _rounded(args) == _rounded(result)
     return Likeness.ROUNDED if rounded else Likeness.OTHER
 
 
+def _rounded(text: bytes) -> Any:
+    return _told_apart(json.loads(text, parse_int=float))
+
+
 def _exact(text: bytes) -> Any:
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    return _told_apart(json.loads(text, parse_float=Decimal, parse_int=Decimal))
+
+
+def _told_apart(value: Any) -> Any:
+    """Return a value that equals no other kind of value: in Python, True is 1."""
+    if isinstance(value, dict):
+        return {key: _told_apart(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_told_apart(each) for each in value]
+    return (type(value), value)

@@ -139,6 +139,10 @@ class Stage:
         self._handed_out.append(job)
         return job
 
+    def forget(self, job: HandedOut) -> None:
+        """Do not wait for the end of a job that is stopped, and of which nothing more is heard."""
+        self._handed_out.remove(job)
+
     def final(self, job: HandedOut) -> Report | None:
         """Return the report that ended a job, if it has come."""
         return next(iter(self.journal.reports_on(job.token, *FINAL)), None)
@@ -207,7 +211,7 @@ class Stage:
         jobs, self._handed_out = self._handed_out, []
 
         def left() -> list[str]:
-            return [job.token for job in jobs if self._has(job) or (failed and self._leases(job))]
+            return [job.token for job in jobs if self._has(job) or self._leases(job)]
 
         if failed and left():
             await self.scheduler.cancel(*left())
@@ -242,7 +246,8 @@ class Stage:
 
     def _leases(self, job: HandedOut) -> bool:
         """Whether the worker has asked for a lease and has not reported the end."""
-        if self._is_over(job) or any(death.at > job.at for death in self.deaths):
+        has_ended = self._is_stopped() or any(death.at > job.at for death in self.deaths)
+        if self._is_over(job) or has_ended:
             return False
         return bool(self.journal.reports_on(job.token, "lease"))
 

@@ -182,8 +182,11 @@ def conformance(  # noqa: PLR0917  # the options of a command
 
 def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
     import asyncio
+    import logging
 
     from broker_queue.conformance.rehearse import ALL, rehearse
+
+    logging.getLogger("aiormq").setLevel(logging.ERROR)  # every frame, among what the worker prints
 
     def tell(url: str) -> None:
         if not plan.command:

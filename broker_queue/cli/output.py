@@ -264,7 +264,8 @@ class QuietOutput:
         """A script reads the level."""
 
     def rated(self, rating: Rating) -> None:
-        self._write(str(rating.level))
+        if rating.level is not None:
+            self._write(str(rating.level))
 
     def board(self) -> AbstractContextManager[Board]:
         return LineBoard(lambda event: self._write(f"{event.job} {event.state.value}"))

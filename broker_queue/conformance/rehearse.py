@@ -10,6 +10,7 @@ from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.looking import refusal
 from broker_queue.conformance.stage import Plan, Stage
 from broker_queue.conformance.verdict import Outcome, Rating, Result
+from broker_queue.errors import Unavailable
 
 CHECKS: tuple[tuple[int, tuple[Check, ...]], ...] = (
     (1, level_1.CHECKS),
@@ -69,8 +70,13 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
     if hindrance:
         return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
     begun = time.monotonic()
-    outcome, text, advice = await stage.scheduler.unless_lost(_run(stage, check))
-    await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
+    try:
+        outcome, text, advice = await stage.scheduler.unless_lost(_run(stage, check))
+        await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
+    except Unavailable as problem:
+        raise Unavailable(
+            f"the broker was lost in check {check.name}, which says nothing of the worker: {problem}"
+        ) from problem
     if outcome is not Outcome.FAILED:
         _remark_closings(stage)
         if stage.remarks:

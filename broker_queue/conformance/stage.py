@@ -281,7 +281,7 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
+        await self._stack.__aexit__(kind, error, traceback)
 
     def _notify(self) -> None:
         self._changed.set()

@@ -186,7 +186,8 @@ def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
 
     from broker_queue.conformance.rehearse import ALL, rehearse
 
-    logging.getLogger("aiormq").setLevel(logging.ERROR)  # every frame, among what the worker prints
+    if run.debug:  # to show what the worker prints, not each frame among it
+        logging.getLogger("aiormq").setLevel(logging.WARNING)
 
     def tell(url: str) -> None:
         if not plan.command:

@@ -171,7 +171,7 @@ def why_no_report(stage: Stage, job: HandedOut) -> tuple[str, str]:
 def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]]:
     journal = stage.journal
     for report in journal.reports:
-        if report.order > since and report.kind in FINAL and report.token != job.token:
+        if report.order > since and report.kind in FINAL and not stage.gave(report.token):
             told = "none" if report.token is None else repr(report.token)
             yield (
                 f"its report has not the job's correlation_id (it has {told})",

@@ -126,6 +126,10 @@ class Stage:
         self._handed_out.append(job)
         return job
 
+    def gave(self, token: str | None) -> bool:
+        """Whether there is a job with this token among those that the present check gave."""
+        return any(job.token == token for job in self._handed_out)
+
     def final(self, job: HandedOut) -> Report | None:
         """Return the report that ended a job, if it has come."""
         return next(iter(self.journal.reports_on(job.token, *FINAL)), None)

@@ -13,22 +13,12 @@ from tests.languages.duties import LEVEL_3, Duty, Stage
 from tests.support.raw import RawClient
 
 
-@pytest.fixture(scope="session")
-def worker() -> list[str]:
-    return toolchains.go_worker()
-
-
 @pytest.fixture
 def stage(
-    worker: list[str],
-    queue: JobQueue,
-    raw: RawClient,
-    broker_url: str,
-    namespace: str,
-    database: Path,
+    queue: JobQueue, raw: RawClient, broker_url: str, namespace: str, database: Path
 ) -> Stage:
     return Stage(
-        command=worker,
+        command=toolchains.go_worker(),
         job_type="rehearsal.go",
         url=broker_url,
         namespace=namespace,

@@ -8,6 +8,7 @@ import pytest
 
 from broker_queue.client import JobQueue
 from tests.languages import toolchains
+from tests.languages.client_calls import the_client_does_all_it_can
 from tests.languages.duties import LEVEL_3, Duty, Stage
 from tests.support.raw import RawClient
 
@@ -44,3 +45,7 @@ async def test_words_are_counted(stage: Stage) -> None:
         error = (await stage.ended(job)).error
     assert error is not None
     assert error.code == "invalid_args"
+
+
+async def test_the_client_submits_waits_looks_and_cancels(stage: Stage) -> None:
+    await the_client_does_all_it_can(stage, toolchains.node_client(), "words")

@@ -73,18 +73,18 @@ export class Session {
     });
   }
 
-  // Resolves with the answer.
+  // Resolves with the answer, which says more than a confirm would.
   async ask(to, body, properties, timeout) {
-    const id = properties.correlationId;
-    const answered = new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
-    answered.catch(() => {}); // it may fail while the publishing below fails
-    const timer = setTimeout(() => this.#asked.get(id)?.reject(new Error("the scheduler does not answer")), timeout);
+    let timer;
     try {
-      await this.publish(to, body, { ...properties, replyTo: REPLY_TO });
-      return await answered;
+      return await new Promise((resolve, reject) => {
+        this.#asked.set(properties.correlationId, { resolve, reject });
+        timer = setTimeout(reject, timeout, new Error("the scheduler does not answer"));
+        this.publish(to, body, { ...properties, replyTo: REPLY_TO }).catch(reject);
+      });
     } finally {
       clearTimeout(timer);
-      this.#asked.delete(id);
+      this.#asked.delete(properties.correlationId);
     }
   }
 

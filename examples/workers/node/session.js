@@ -31,7 +31,11 @@ export class Session {
     const address = new URL(url);
     if (!address.searchParams.has("heartbeat")) address.searchParams.set("heartbeat", HEARTBEAT);
     const clientProperties = { connection_name: name };
-    const connection = await amqp.connect(address.href, { timeout: CONNECT_TIMEOUT, noDelay: true, clientProperties });
+    const connection = await amqp.connect(address.href, {
+      timeout: CONNECT_TIMEOUT,
+      noDelay: true,
+      clientProperties,
+    });
     const session = new Session(connection, namespace);
     try {
       await session.#setUp(types, concurrency, onControl);
@@ -94,7 +98,8 @@ export class Session {
       if (this.#queues.length > 0) return;
       this.#queues = queues;
       for (const queue of queues) {
-        const take = (message) => (message ? receive(this, message) : this.lose(new Error(`${queue} is gone`)));
+        const take = (message) =>
+          message ? receive(this, message) : this.lose(new Error(`${queue} is gone`));
         await this.jobs.consume(queue, take, { consumerTag: queue });
       }
     });

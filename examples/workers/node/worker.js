@@ -45,12 +45,24 @@ class HandOver {
   // Throws if it is no job, or one of a later protocol.
   static read(session, message) {
     const { headers, messageId, type } = message.properties;
-    for (const [name, least] of [["protocol", 1], ["attempt", 1], ["max_attempts", 1], ["dependency_count", 0]]) {
-      if (!Number.isInteger(headers?.[name]) || headers[name] < least) throw new Error(`wrong header ${name}`);
+    for (const [name, least] of [
+      ["protocol", 1],
+      ["attempt", 1],
+      ["max_attempts", 1],
+      ["dependency_count", 0],
+    ]) {
+      if (!Number.isInteger(headers?.[name]) || headers[name] < least)
+        throw new Error(`wrong header ${name}`);
     }
     if (headers.protocol > PROTOCOL) throw new Error(`its protocol is ${headers.protocol}`);
     const args = JSON.parse(message.content);
-    return new HandOver(session, message, { id: messageId, type, attempt: headers.attempt, args, body: message.content });
+    return new HandOver(session, message, {
+      id: messageId,
+      type,
+      attempt: headers.attempt,
+      args,
+      body: message.content,
+    });
   }
 
   // Its message comes again, to this worker or another, before it has begun here.
@@ -108,7 +120,7 @@ export class Worker extends EventEmitter {
   }
 
   async #idle(timeout) {
-    for (const end = Date.now() + timeout; this.#held.size > 0 && Date.now() < end; ) await sleep(10);
+    for (const end = Date.now() + timeout; this.#held.size > 0 && Date.now() < end;) await sleep(10);
   }
 
   // Opens a session and says hello in it until it is lost.
@@ -255,15 +267,22 @@ export class Worker extends EventEmitter {
     const ended = new AbortController();
     this.#accompany(handOver, ended.signal);
     try {
-      if (!Object.hasOwn(this.handlers, job.type)) throw new Failure("unknown_type", `no function for ${job.type}`);
+      if (!Object.hasOwn(this.handlers, job.type))
+        throw new Failure("unknown_type", `no function for ${job.type}`);
       const result = await this.handlers[job.type](job, signal);
       const body = Buffer.isBuffer(result) ? result : json(result);
-      if (body.length > LARGEST_RESULT) throw new Failure("too_large", `${body.length} bytes`, { retry: false });
+      if (body.length > LARGEST_RESULT)
+        throw new Failure("too_large", `${body.length} bytes`, { retry: false });
       return signal.aborted ? released("stopped") : { type: "finished", body, headers };
     } catch (error) {
       if (signal.aborted) return released("stopped");
-      const { code, message, retry } = error instanceof Failure ? error : new Failure("error", String(error?.message ?? error));
-      return { type: "failed", body: json({ code, message: message.slice(0, LONGEST_MESSAGE), retry }), headers };
+      const { code, message, retry } =
+        error instanceof Failure ? error : new Failure("error", String(error?.message ?? error));
+      return {
+        type: "failed",
+        body: json({ code, message: message.slice(0, LONGEST_MESSAGE), retry }),
+        headers,
+      };
     } finally {
       ended.abort();
     }
@@ -277,7 +296,7 @@ export class Worker extends EventEmitter {
       this.#session?.publish("reports", ...report).catch(() => {}); // a lease says it too
     }
     if (await pause(this.#welcome.lease_after * 1000, ended)) return;
-    for (let type = "lease", timeout = ANSWER_TIMEOUT; ; ) {
+    for (let type = "lease", timeout = ANSWER_TIMEOUT; ;) {
       const { verdict, lease } = await this.#askFor(handOver, type, timeout, ended);
       if (ended.aborted) return;
       if (verdict !== "accepted") return handOver.stop(); // canceled, or somebody else's

@@ -28,14 +28,19 @@ from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
+from broker_queue.protocol.names import Names
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
 from tests.support import schemas
+from tests.support.asyncapi import document
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SCHEMAS = DOCS / "schemas.json"
+ASYNCAPI = DOCS / "asyncapi.yaml"
+NAMES = Names("bq")
+"""With the namespace that the docs write."""
 
 
 def state_diagram() -> str:
@@ -209,7 +214,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def generate() -> dict[Path, str]:
     """Return every generated file as it should be."""
-    found = {SCHEMAS: schemas.document()}
+    found = {SCHEMAS: schemas.document(), ASYNCAPI: document.as_yaml(NAMES)}
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text()
         if "<!-- generated: " in text:

@@ -78,8 +78,9 @@ def document() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:broker-queue:protocol:1",
         "title": "Bodies and headers of the protocol, version 1",
-        "$comment": "The first definitions name messages: request.submit, answer.submit, "
-        "report.failed and so on. The others are what those are made of.",
+        "description": "The first definitions name messages: `request.submit`, `answer.submit`, "
+        "`report.failed` and so on; the others are what those are made of. One thing no schema can "
+        "say: an integer is written without a fraction, `1` and not `1.0`.",
         "$defs": index | definitions(IN_SCHEMAS),
     }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"

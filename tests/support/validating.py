@@ -59,5 +59,5 @@ def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterato
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-_Draft7 = extend(Draft7Validator, {"pattern": _pattern})
-_Draft202012 = extend(Draft202012Validator, {"pattern": _pattern})
+_Draft7 = extend(Draft7Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # its stub has no types
+_Draft202012 = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # its stub has no types

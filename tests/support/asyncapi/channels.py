@@ -21,7 +21,6 @@ _PARAMETERS: Mapping[str, dict[str, Any]] = {
     "channel": {
         "description": "The channel of the jobs: `[A-Za-z0-9_.:-]{1,60}`.",
         "examples": ["acme"],
-        "location": "$message.header#/channel",
     },
     "state": {
         "description": "The state that the job is in now.",
@@ -102,6 +101,9 @@ def channels(names: Names) -> dict[str, Any]:
         "parked": _queue(names.parked, ["parked"], "For whoever looks into what went wrong."),
     }
     found["events"]["parameters"]["type"] = _EVENT_TYPE
+    for of_jobs in ("jobsOfChannel", "jobQueueOfChannel"):
+        location = {"location": "$message.header#/channel"}
+        found[of_jobs]["parameters"]["channel"] = _PARAMETERS["channel"] | location
     return found
 
 

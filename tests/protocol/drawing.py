@@ -90,10 +90,25 @@ def _object(schema: schemas.Schema) -> st.SearchStrategy[Any]:
         return st.dictionaries(WORDS, _value(values), max_size=2)
     fields = {name: _value(each) for name, each in schema["properties"].items()}
     required = set(schema.get("required", []))
-    return st.fixed_dictionaries(
+    drawn = st.fixed_dictionaries(
         {name: found for name, found in fields.items() if name in required},
         optional={name: found for name, found in fields.items() if name not in required},
     )
+    return _fitting(drawn, schema["allOf"]) if "allOf" in schema else drawn
+
+
+@st.composite
+def _fitting(
+    draw: st.DrawFn, drawn: st.SearchStrategy[dict[str, Any]], conditions: list[schemas.Schema]
+) -> dict[str, Any]:
+    """Return an object of which some fields depend on the constant in another."""
+    value = draw(drawn)
+    for condition in conditions:
+        ((name, wanted),) = condition["if"]["properties"].items()
+        if value.get(name) == wanted["const"]:
+            fitting = condition["then"]["properties"]
+            value |= {name: draw(_value(fitting[name])) for name in fitting if name in value}
+    return value
 
 
 def _text(schema: schemas.Schema) -> st.SearchStrategy[str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
+from msgspec import UNSET
 
 from broker_queue.errors import Invalid
 from broker_queue.job import Verdict
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.job_headers import JobHeaders, read_job_headers
+from broker_queue.protocol.messages import null
 from broker_queue.protocol.names import Names
 from scheduler.rules.submission import id_bytes
 from tests.protocol.drawing import DEFINITIONS, body, changed
@@ -47,8 +50,11 @@ MODELS: dict[str, Any] = {
 NEWER = {"protocol": 2}
 """Not wrong as such: it is for another version."""
 
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
+"""Multiplies how many bodies are drawn."""
+
 many = settings(
-    max_examples=300,
+    max_examples=max(20, round(300 * SCALE)),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -57,10 +63,19 @@ many = settings(
 
 def problem_by_code(message: str, value: Any) -> str | None:
     try:
-        decode(json.dumps(value).encode(), MODELS[message])
+        read = decode(json.dumps(value).encode(), MODELS[message])
+        if message == "report.batch":
+            check_items(read)
     except Invalid as error:
         return error.message
     return None
+
+
+def check_items(items: list[reports.BatchItem]) -> None:
+    """Read the body of each item as that of a report of its own."""
+    for item in items:
+        if item.body is not UNSET and item.body != null():
+            decode(bytes(item.body), reports.REPORTS[item.type])
 
 
 def problem_by_schema(message: str, value: Any) -> str | None:
@@ -112,7 +127,7 @@ def test_what_the_schema_allows_the_code_takes(drawn: tuple[str, Any]) -> None:
     assert problem_by_code(message, value) is None
 
 
-@settings(many, max_examples=1_000)
+@settings(many, max_examples=max(50, round(1_000 * SCALE)))
 @given(st.sampled_from(sorted(MODELS)).flatmap(lambda m: st.tuples(st.just(m), changed(BODIES[m]))))
 def test_schema_and_code_agree_on_what_is_wrong(drawn: tuple[str, Any]) -> None:
     message, value = drawn
@@ -138,6 +153,8 @@ def test_schema_and_code_agree_on_what_is_wrong(drawn: tuple[str, Any]) -> None:
         ("report.lease", []),
         ("report.batch", {}),
         ("report.batch", [{"token": "t", "type": "lease"}]),
+        ("report.batch", [{"token": "t", "type": "failed", "body": {"colour": 1}}]),
+        ("report.batch", [{"token": "t", "type": "progress", "body": {"fraction": 2}}]),
         ("report.finished_with_jobs", {"jobs": None}),
         ("answer.submit", {}),
         ("event", {"job": "0" * 32, "state": "lost", "at": 0}),

@@ -8,7 +8,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
@@ -65,6 +65,7 @@ def definitions(within: str) -> dict[str, Schema]:
     )
     for model in with_parts(models):
         _describe(found[model.__name__], model)
+    found[reports.BatchItem.__name__]["allOf"] = list(_bodies_of_items())
     text = json.dumps(found | _OTHERS, ensure_ascii=False)
     # In JSON Schema "$" is the end of the text; the look-ahead, for Python's "$", others do not know.
     text = text.replace("(?!\\\\n)", "").replace(f'"{IN_SCHEMAS}', f'"{within}')
@@ -99,6 +100,18 @@ def _models() -> Iterator[Any]:
     yield from (model for model in reports.REPORTS.values() if model is not msgspec.Raw)
     yield from (messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer)
     yield JobHeaders
+
+
+def _bodies_of_items() -> Iterator[Schema]:
+    """Yield what the body of an item is, for each type of it that says more than any JSON."""
+    for kind in get_args(reports.SmallReport):
+        model = reports.REPORTS[kind]
+        if model is not msgspec.Raw:
+            body = {"anyOf": [{"$ref": f"{IN_SCHEMAS}{model.__name__}"}, {"type": "null"}]}
+            yield {
+                "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
+                "then": {"properties": {"body": body}},
+            }
 
 
 def with_parts(models: list[Any]) -> Iterator[type]:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -160,3 +161,8 @@ def _digest(source: Path) -> str:
         if path.is_file() and "node_modules" not in path.parts:
             digest.update(f"{path.relative_to(source)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def plain_python_worker() -> list[str]:
+    """Return the command of the worker in Python; pika is among our own test dependencies."""
+    return [sys.executable, "-B", str(EXAMPLES / "workers/python/worker.py")]

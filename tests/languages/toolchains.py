@@ -32,6 +32,7 @@ GO = {
     "golang-github-rabbitmq-amqp091-go-dev": f"{GO_PATH}/src/github.com/rabbitmq/amqp091-go",
 }
 NODE = {"nodejs": "node", "npm": "npm"}
+RUBY = {"ruby": "/usr/bin/ruby", "ruby-bunny": "/var/lib/dpkg/info/ruby-bunny.list"}
 
 
 class MissingToolchain(Exception):
@@ -166,3 +167,9 @@ def _digest(source: Path) -> str:
 def plain_python_worker() -> list[str]:
     """Return the command of the worker in Python; pika is among our own test dependencies."""
     return [sys.executable, "-B", str(EXAMPLES / "workers/python/worker.py")]
+
+
+def ruby_worker() -> list[str]:
+    """Return the command of the worker in Ruby."""
+    need(RUBY)
+    return [RUBY["ruby"], str(EXAMPLES / "workers/ruby/worker.rb")]

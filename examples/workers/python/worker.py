@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -190,10 +191,8 @@ class Worker:
 
     def run_job(self, delivery: Delivery) -> None:
         delivery.run()
-        try:
+        with suppress(AMQPError):  # then it is reported over the next connection
             self.connection.add_callback_threadsafe(self.settle)
-        except AMQPError:
-            pass  # it is reported over the next connection
 
     def tell_started(self, delivery: Delivery) -> None:
         if delivery.outcome is None:

@@ -32,6 +32,7 @@ GO = {
     "golang-github-rabbitmq-amqp091-go-dev": f"{GO_PATH}/src/github.com/rabbitmq/amqp091-go",
 }
 NODE = {"nodejs": "node", "npm": "npm"}
+SHELL = {"bash": "bash", "coreutils": "basenc", "jq": "jq"}
 RUBY = {"ruby": "/usr/bin/ruby", "ruby-bunny": "/var/lib/dpkg/info/ruby-bunny.list"}
 
 
@@ -173,3 +174,9 @@ def ruby_worker() -> list[str]:
     """Return the command of the worker in Ruby."""
     need(RUBY)
     return [RUBY["ruby"], str(EXAMPLES / "workers/ruby/worker.rb")]
+
+
+def shell_worker() -> list[str]:
+    """Return the command of the worker in bash."""
+    need(SHELL)
+    return ["bash", str(EXAMPLES / "workers/shell/worker.bash")]

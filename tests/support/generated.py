@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 from benchmarks import summary, tables
 from benchmarks.scale import tables as scale
 from broker_queue.cli.exit_codes import MEANING
+from broker_queue.conformance.rehearse import CHECKS
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
@@ -172,6 +173,16 @@ def crash_points() -> str:
     )
 
 
+def conformance_checks() -> str:
+    """What the conformance kit looks at."""
+    rows = [
+        f"| {level} | `{check.name}` | it {check.title} |"
+        for level, checks in CHECKS
+        for check in checks
+    ]
+    return "\n".join(["| level | check | what must hold |", "| --- | --- | --- |", *rows])
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -193,6 +204,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "failure-codes": failure_codes,
     "crash-points": crash_points,
     "exit-codes": exit_codes,
+    "conformance-checks": conformance_checks,
     "benchmark-throughput": lambda: tables.throughput(summary.read()),
     "benchmark-latency": lambda: tables.latency(summary.read()),
     "benchmark-processor": lambda: tables.processor(summary.read()),

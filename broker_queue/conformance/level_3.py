@@ -215,6 +215,7 @@ async def held_through_cut(stage: Stage) -> str:
     left = max(0.0, job.at + LEASED + LEASE - time.monotonic())
     report = await stage.ended(job, left + stage.plan.patience)
     if report is None:
+        stage.forget(job)
         raise Unmet(
             "nothing was heard of a leased job after the connection was lost",
             "go on with a leased job while there is no connection, and send its heartbeats and "

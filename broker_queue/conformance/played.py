@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -14,12 +16,17 @@ from typing import Any, Self, TypeVar
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, NOT_FOUND, as_unavailable
-from broker_queue.errors import ConfigurationError, RequestError, Unavailable
+from broker_queue.errors import ConfigurationError, Unavailable
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
-from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import CancelControl, Error, Hello, Message, Welcome, encode
-from broker_queue.protocol.names import PROTOCOL_VERSION, Names, reply_to_is_allowed
+from broker_queue.protocol.messages import CancelControl, Error, Message, Welcome, encode
+from broker_queue.protocol.names import (
+    CHANNEL_PATTERN,
+    PROTOCOL_VERSION,
+    TYPE_PATTERN,
+    Names,
+    reply_to_is_allowed,
+)
 from broker_queue.protocol.reports import ReportAnswer
 from broker_queue.protocol.topology import Exchange, Queue, exchanges, job_queue, own_queues
 
@@ -80,10 +87,11 @@ class PlayedScheduler:
         self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
+        self._known: set[str] = set()
+        """Queues that are there."""
         self._made: list[Queue] = []
+        """Those of them that were not there before."""
         self._made_exchanges: list[str] = []
-        self._looked_at: set[str] = set()
-        """Queues that a worker named in its ``hello``."""
         self._conducts: dict[str, Conduct] = {}
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
@@ -225,8 +233,11 @@ class PlayedScheduler:
 
     @property
     def _queue(self) -> Queue:
+        return self._job_queue(self._type, "")
+
+    def _job_queue(self, job_type: str, channel: str) -> Queue:
         return job_queue(
-            self._names, self._type, queue_type="quorum", delivery_limit=DELIVERY_LIMIT
+            self._names, job_type, channel, queue_type="quorum", delivery_limit=DELIVERY_LIMIT
         )
 
     def _open(self) -> Channel:
@@ -247,6 +258,7 @@ class PlayedScheduler:
                 exchange.name, exchange_type=exchange.kind, durable=True, timeout=CALL_TIMEOUT
             )
         for queue in (*own_queues(self._names), self._queue):
+            self._known.add(queue.name)
             await self._declare(channel, queue)
         await channel.consume(self._names.requests, self._on_request, prefetch=0, no_ack=True)
         await channel.consume(self._names.reports, self._on_report, prefetch=0, no_ack=True)
@@ -257,9 +269,8 @@ class PlayedScheduler:
         Raises:
             ConfigurationError: it is in use.
         """
-        depth = await _depth(session, queue.name)
+        depth = await self._look(session, queue)
         if depth is None:
-            self._made.append(queue)
             return
         own = queue.name in (self._names.requests, self._names.reports)
         namespace = self._names.namespace
@@ -291,16 +302,22 @@ class PlayedScheduler:
             await channel.close()
         return True
 
-    async def _make_queues(self, hello: bytes) -> None:
-        """Make the queues that a worker names, as the scheduler does before it answers."""
-        for queue in _queues_for(hello, self._names):
-            if queue.name in self._looked_at:
-                continue
-            self._looked_at.add(queue.name)
-            session = await self._connection.session()
-            if await _depth(session, queue.name) is None:
-                self._made.append(queue)
-                await self._declare(self._open(), queue)
+    async def _look(self, session: Session, queue: Queue) -> QueueDepth | None:
+        """Return what is in a queue; None, and it is to be made, if it is not there.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
+        channel = await session.open_channel(confirms=False, essential=False)
+        try:
+            async with as_unavailable(f"queue {queue.name} cannot be looked at"):
+                try:
+                    return await channel.look(queue.name)
+                except NOT_FOUND:
+                    self._made.append(queue)
+                    return None
+        finally:
+            await channel.close()
 
     async def _declare(self, channel: Channel, queue: Queue) -> None:
         underlying = channel.underlying
@@ -313,23 +330,39 @@ class PlayedScheduler:
                 queue.name, queue.exchange, queue.routing_key, timeout=CALL_TIMEOUT
             )
 
+    def provide(self, queue: str) -> None:
+        """Make the queue of another type that the worker serves, if this is one and it is not there."""
+        job_type, _, channel = queue.removeprefix(f"{self._names.jobs}.").partition("@")
+        if queue.startswith(f"{self._names.jobs}.") and _is_name(job_type, channel):
+            self._soon(self._make([self._job_queue(job_type, channel)]))
+
     def _on_request(self, request: Delivery) -> None:
         if request.type == "hello":
-            self._in_background(self._greet(request))
+            self._soon(self._greet(request))
         else:
             error = Error(code="unavailable", message="this is a rehearsal: only hello is answered")
             self._answer_later(request, "error", error, 0.0)
         self._on_change()
 
-    async def _greet(self, request: Delivery) -> None:
-        await self._make_queues(request.body)
-        self._answer_later(request, "ok", self._welcome(request), 0.0)
+    async def _greet(self, hello: Delivery) -> None:
+        """Answer once the worker's queues are there."""
+        queues = [self._job_queue(*each) for each in _served(hello.body) if _is_name(*each)]
+        await self._make(queues)
+        self.greeted += 1
+        await self._answer(hello, "ok", self._welcome(queues), 0.0)
         self._on_change()
 
-    def _welcome(self, request: Delivery) -> Message:
-        self.greeted += 1
+    async def _make(self, queues: Iterable[Queue]) -> None:
+        """Make queues that are not there yet; they are deleted in the end."""
+        for queue in queues:
+            if queue.name not in self._known:
+                self._known.add(queue.name)
+                await self._look(await self._connection.session(), queue)
+                await self._declare(self._open(), queue)
+
+    def _welcome(self, queues: Iterable[Queue]) -> Message:
         return Welcome(
-            queues=[queue.name for queue in _queues_for(request.body, self._names)],
+            queues=[queue.name for queue in queues],
             protocol=PROTOCOL_VERSION,
             hello_interval=HELLO_INTERVAL,
             lease_after=LEASE_AFTER,
@@ -347,15 +380,16 @@ class PlayedScheduler:
         self._on_change()
 
     def _answer_later(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
-        if question.reply_to and reply_to_is_allowed(question.reply_to):
-            self._in_background(self._answer(question, kind, body, delay))
+        self._soon(self._answer(question, kind, body, delay))
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_unless_broker_is_lost(work))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
     async def _answer(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
+        if not (question.reply_to and reply_to_is_allowed(question.reply_to)):
+            return
         await asyncio.sleep(delay)
         asked = (question.correlation_id or "", question.type or "finished")
         self.answered.setdefault(asked, time.monotonic())
@@ -379,31 +413,19 @@ async def _nothing(_session: Session) -> None:
 async def _unless_broker_is_lost(work: Coroutine[Any, Any, None]) -> None:
     """Do what nobody waits for; the checks learn by themselves that the broker is lost."""
     with suppress(Unavailable):
-        async with as_unavailable("not answered"):
+        async with as_unavailable("not done"):
             await work
 
 
-async def _depth(session: Session, queue: str) -> QueueDepth | None:
-    """Return what is in a queue, or None if there is no such queue."""
-    channel = await session.open_channel(confirms=False, essential=False)
+def _served(hello: bytes) -> list[tuple[str, str]]:
+    """Return types and channels of a worker, whatever else is wrong with what it says of itself."""
     try:
-        async with as_unavailable(f"queue {queue} cannot be looked at"):
-            try:
-                return await channel.look(queue)
-            except NOT_FOUND:
-                return None
-    finally:
-        await channel.close()
-
-
-def _queues_for(hello: bytes, names: Names) -> list[Queue]:
-    """Return the queues of a worker; none if its hello is not valid, which a check tells it."""
-    try:
-        told = decode(hello, Hello)
-    except RequestError:
+        told = json.loads(hello)
+        types, channels = told["types"], told.get("channels", [""])
+        return [(str(kind), str(channel)) for kind in types for channel in channels]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
-    return [
-        job_queue(names, kind, channel, queue_type="quorum", delivery_limit=DELIVERY_LIMIT)
-        for kind in told.types
-        for channel in told.channels
-    ]
+
+
+def _is_name(job_type: str, channel: str) -> bool:
+    return bool(re.match(TYPE_PATTERN, job_type) and re.match(CHANNEL_PATTERN, channel))

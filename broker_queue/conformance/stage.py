@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
-from broker_queue.amqp.wiretap import Delivered, Event, Published
+from broker_queue.amqp.wiretap import Consumed, Delivered, Event, Published
 from broker_queue.conformance.journal import FINAL, Entry, Journal, Report, reports_in
 from broker_queue.conformance.played import Conduct, HandedOut, PlayedScheduler
 from broker_queue.conformance.process import Death, WorkerProcess
@@ -24,7 +24,7 @@ STOP_TIMEOUT = 40.0
 GRACE = 0.3
 """Seconds that a worker has to take in what it was told, before the next thing depends on it."""
 
-IDLE_FACTOR = 2.0
+IDLE_FACTOR = 1.5
 """Times the patience, that a worker has to end what a failed check has left it with."""
 
 PURGE_AGAIN = 0.2
@@ -290,6 +290,8 @@ class Stage:
         if self._cut_when is not None and self._cut_when(event):
             return False
         self.journal.add(Entry(time.monotonic(), connection, event))
+        if isinstance(event, Consumed):
+            self.scheduler.provide(event.queue)
         self._changed.set()
         return True
 

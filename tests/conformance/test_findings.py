@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,7 @@ from broker_queue.amqp.wiretap import (
     Refused,
     Settled,
 )
+from broker_queue.cli.output import JsonOutput, QuietOutput
 from broker_queue.cli.rating_page import NAME_WIDTH, check_lines, rating_line
 from broker_queue.conformance.journal import Entry, Journal, reports_in
 from broker_queue.conformance.junit import junit
@@ -229,6 +231,16 @@ def test_some_checks_have_no_level(outcome: Outcome, reaches: bool) -> None:
 )
 def test_the_last_line(found: Rating, line: str) -> None:
     assert rating_line(found).plain == line
+
+
+@pytest.mark.parametrize(("is_whole", "told", "level"), [(True, "1\n", 1), (False, "", None)])
+def test_scripts_read_the_level(is_whole: bool, told: str, level: int | None) -> None:
+    found, out = rating((1, PASSED), (2, FAILED), is_whole=is_whole), StringIO()
+    QuietOutput(out=out).rated(found)
+    assert out.getvalue() == told
+    out = StringIO()
+    JsonOutput(out=out).rated(found)
+    assert json.loads(out.getvalue())["level"] == level
 
 
 def test_a_check_is_shown_with_what_to_change() -> None:

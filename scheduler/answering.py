@@ -18,7 +18,7 @@ from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
-from scheduler.incoming import Request, error_body
+from scheduler.incoming.requests import Request, error_body
 from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.explain import QueueFacts, Step, explain

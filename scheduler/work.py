@@ -9,7 +9,7 @@ from typing import Any
 from broker_queue.errors import RequestError
 from broker_queue.protocol.messages import Message, Submit
 from scheduler.clock import chance
-from scheduler.incoming import Request, error_body
+from scheduler.incoming.requests import Request, error_body
 from scheduler.operations import cancel, handout, recover, reports, retry, settle, submit, timers
 from scheduler.operations.reports import Incoming
 from scheduler.operations.timers import ALL_ARE_HEARD, Leases

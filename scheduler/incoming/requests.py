@@ -1,0 +1,57 @@
+"""What clients and workers ask."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from broker_queue.amqp.channel import Delivery
+from broker_queue.errors import Invalid, RequestError
+from broker_queue.protocol.codec import decode
+from broker_queue.protocol.messages import REQUESTS, Error, Message
+from scheduler.incoming.addressing import Parked, reply_address
+from scheduler.operations.transaction import ReplyAddress
+
+
+class Request(NamedTuple):
+    """A request with its body as sent, and where its answer goes."""
+
+    operation: str
+    message: Message
+    body: bytes
+    reply: ReplyAddress | None
+    delivery: Delivery
+
+
+class RefusedRequest(NamedTuple):
+    """A request that cannot be understood; its sender is told why."""
+
+    reply: ReplyAddress
+    error: RequestError
+
+
+def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
+    """Return what a message of the requests queue asks for."""
+    reply = reply_address(delivery)
+    if delivery.reply_to and reply is None:
+        return Parked(delivery, f"reply_to {delivery.reply_to!r} is not an allowed address")
+    try:
+        return _request(delivery, reply)
+    except RequestError as error:
+        return Parked(delivery, error.message) if reply is None else RefusedRequest(reply, error)
+
+
+def error_body(error: RequestError) -> Error:
+    """Return a refusal as the body of an ``error`` answer."""
+    details = msgspec.Raw(msgspec.json.encode(error.details)) if error.details else msgspec.UNSET
+    return Error(code=error.code, message=error.message[:20_000], details=details)
+
+
+def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
+    operation = REQUESTS.get(delivery.type or "")
+    if operation is None:
+        known = ", ".join(REQUESTS)
+        raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
+    message = decode(delivery.body or b"{}", operation.request)
+    return Request(delivery.type or "", message, delivery.body, reply, delivery)

@@ -202,10 +202,13 @@ class Answering:
         if status.state in (State.QUEUED, State.RUNNING) and status.type is not None:
             queue = self._names.job_queue(status.type, status.channel)
             depth = await self._depth(queue)
+            parked = await self._depth(self._names.parked)
             facts = QueueFacts(
                 name=queue,
                 consumers=None if depth is None else depth.consumers,
+                refusal=self._topology.refusal(queue) if depth is None else None,
                 messages=0 if depth is None else depth.messages,
+                parked=0 if parked is None else parked.messages,
                 is_handed_out=last.is_handed_out,
                 ahead_in_line=last.ahead,
             )

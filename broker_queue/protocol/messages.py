@@ -117,12 +117,16 @@ class Submit(Message):
 
 
 class Submitted(Message):
-    """Answer to ``submit``; ``complete`` is false while parts are missing."""
+    """Answer to ``submit``; ``complete`` is false while parts are missing.
+
+    `ids` of the jobs, in order, only where they need not be in the request: in one without a type.
+    """
 
     jobs: int
     existed: int = 0
     graph: Id | None = None
     complete: bool = True
+    ids: list[Id] = []
 
 
 class GetStatus(Message):

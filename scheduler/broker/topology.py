@@ -53,6 +53,12 @@ class Topology:
         self._made: set[tuple[str, str]] = set()
         self._foreign: set[str] = set()
         """Queues that somebody else declared in another way; the log has said so."""
+        self._refusals: dict[str, str] = {}
+        """Queues that the broker refuses, and why; the log has said so."""
+
+    def refusal(self, queue: str) -> str | None:
+        """Return why the broker refuses a queue, as far as that is known."""
+        return self._refusals.get(queue)
 
     def take_made(self) -> set[tuple[str, str]]:
         """Return the job queues that were made since this was last asked: what they held is gone."""
@@ -147,6 +153,9 @@ class Topology:
             finally:
                 await channel.close()
         self._declared.update(set(wanted) - refused)
+        if self._refusals:
+            for queue in set(wanted) - refused:
+                self._refusals.pop(self._names.job_queue(*queue), None)
         self._filled.update(self._declared)
         if missing - refused:
             self._made |= missing - refused
@@ -235,8 +244,10 @@ class Topology:
         return True
 
     def _tell_refused(self, job_type: str, job_channel: str, error: ChannelClosed) -> None:
-        name = self._names.job_queue(job_type, job_channel)
-        log.error("the broker refuses queue %s: %s", name, describe(error))
+        name, problem = self._names.job_queue(job_type, job_channel), describe(error)
+        if self._refusals.get(name) != problem:
+            log.error("the broker refuses queue %s: %s", name, problem)
+        self._refusals[name] = problem
 
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
         name = self._names.job_queue(job_type, job_channel)

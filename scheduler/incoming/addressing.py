@@ -21,3 +21,10 @@ def reply_address(delivery: Delivery) -> ReplyAddress | None:
     if not delivery.reply_to or not reply_to_is_allowed(delivery.reply_to):
         return None
     return ReplyAddress(delivery.reply_to, delivery.correlation_id)
+
+
+def encoding_note(content_encoding: str | None) -> str:
+    """Return what to add to an error about a body that its sender may have compressed."""
+    if not content_encoding or content_encoding.lower() in {"utf-8", "identity"}:
+        return ""
+    return f"; its content_encoding is {content_encoding!r}, and nothing is decoded: send it plain"

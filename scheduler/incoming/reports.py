@@ -22,7 +22,8 @@ from broker_queue.protocol.reports import (
     Released,
     Started,
 )
-from scheduler.incoming.addressing import Parked, reply_address
+from scheduler.incoming.addressing import Parked, encoding_note, reply_address
+from scheduler.incoming.results import as_json, with_way_out
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules import lifecycle
@@ -56,8 +57,14 @@ def read_reports(
     started = delivery.headers.get(words.HEADER_STARTED)
     if not isinstance(started, int) or isinstance(started, bool) or started < 0:
         started = None
-    kind = delivery.type or "finished"
-    report = _Report(kind, delivery.body, started, reply_address(delivery))
+    report = _Report(
+        delivery.type or "finished",
+        delivery.body,
+        started,
+        reply_address(delivery),
+        delivery.content_type,
+        delivery.content_encoding,
+    )
     return [_incoming(report, token, terms)], None
 
 
@@ -67,7 +74,8 @@ def _read_batch(
     try:
         items = decode(delivery.body, list[msgspec.Raw])
     except Invalid as error:
-        return [], Parked(delivery, f"batch: {error.message}")
+        note = encoding_note(delivery.content_encoding)
+        return [], Parked(delivery, f"batch: {error.message}{note}")
     read = [_read_item(bytes(item), tokens, terms) for item in items]
     found = [report for report in read if report is not None]
     unknown = len(read) - len(found)
@@ -98,7 +106,7 @@ def _read_item(text: bytes, tokens: Tokens, terms: Terms) -> Incoming | None:
     token = tokens.read(item.token)
     if token is None:
         return None
-    report = _Report(item.type, _body(item), item.started, None)
+    report = _Report(item.type, _body(item), item.started)
     return _incoming(report, token, terms)
 
 
@@ -110,28 +118,35 @@ def _wrong_item(text: bytes, tokens: Tokens, error: Invalid) -> Incoming | None:
     token = tokens.read(named.token)
     if token is None:
         return None
-    return _refused(_Report(named.type, text, None, None), token, error.message)
+    return _refused(_Report(named.type, text), token, error.message)
 
 
 class _Report(NamedTuple):
     kind: str
     body: bytes
-    started: int | None
-    reply: ReplyAddress | None
+    started: int | None = None
+    reply: ReplyAddress | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
 
 
 def _incoming(report: _Report, token: Token, terms: Terms) -> Incoming:
     try:
         return _understood(report, token, terms)
     except RequestError as error:
-        return _refused(report, token, error.message)
+        note = encoding_note(report.content_encoding)
+        return _refused(report, token, error.message + note)
 
 
 def _understood(report: _Report, token: Token, terms: Terms) -> Incoming:
     number, reply = token.handover, report.reply
     if report.kind == "finished":
-        result = report.body or b"null"
-        check_json(result, "result", terms.max_result)
+        kind, body = report.content_type, report.body
+        result = as_json(body, kind) if kind else body or b"null"  # no call for each of a batch
+        try:
+            check_json(result, "result", terms.max_result)
+        except Invalid as problem:
+            raise with_way_out(problem) from None
         return Incoming(token, Succeed(number, report.started), result=result, reply=reply)
     if report.kind not in REPORTS or report.kind == "batch":
         raise Invalid(f"no report of type {report.kind!r}; there are {', '.join(REPORTS)}")

@@ -8,9 +8,11 @@ import msgspec
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError
+from broker_queue.protocol.bare import BARE
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message
-from scheduler.incoming.addressing import Parked, reply_address
+from scheduler.incoming.addressing import Parked, encoding_note, reply_address
+from scheduler.incoming.bare import read_bare
 from scheduler.operations.transaction import ReplyAddress
 
 
@@ -18,6 +20,7 @@ class Request(NamedTuple):
     """A request with its body as sent, and where its answer goes."""
 
     operation: str
+    """`BARE` of one without a type."""
     message: Message
     body: bytes
     reply: ReplyAddress | None
@@ -39,6 +42,7 @@ def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
     try:
         return _request(delivery, reply)
     except RequestError as error:
+        error.message += encoding_note(delivery.content_encoding)
         return Parked(delivery, error.message) if reply is None else RefusedRequest(reply, error)
 
 
@@ -49,9 +53,12 @@ def error_body(error: RequestError) -> Error:
 
 
 def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
-    operation = REQUESTS.get(delivery.type or "")
+    if not delivery.type:
+        bare = read_bare(delivery.body, delivery.message_id or "")
+        return Request(BARE, bare, delivery.body, reply, delivery)
+    operation = REQUESTS.get(delivery.type)
     if operation is None:
         known = ", ".join(REQUESTS)
         raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
     message = decode(delivery.body or b"{}", operation.request)
-    return Request(delivery.type or "", message, delivery.body, reply, delivery)
+    return Request(delivery.type, message, delivery.body, reply, delivery)

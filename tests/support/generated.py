@@ -27,7 +27,7 @@ from broker_queue.cli.exit_codes import MEANING
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
-from broker_queue.protocol import messages, reports
+from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
@@ -130,13 +130,22 @@ def part_models() -> str:
     )  # fmt: skip
 
 
+def bare_models() -> str:
+    """Bodies of requests without a type."""
+    return _models([bare.BareSubmit, bare.BareJob, bare.BareGraph])
+
+
 def report_models() -> str:
     """Bodies of all reports."""
     parts = []
     for kind, model in reports.REPORTS.items():
         parts += [f"#### `{kind}`", ""]
         if kind == "finished":
-            parts += ["Any JSON: the result. An empty body is `null`.", ""]
+            parts += [
+                "Any JSON: the result. An empty body is `null`. With content_type `text/plain` the "
+                "body is text, in UTF-8, and the result is that string.",
+                "",
+            ]
         elif kind == "batch":
             parts += ["An array of:", "", _field_table(reports.BatchItem), ""]
         else:
@@ -187,6 +196,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "requests": request_models,
     "answers": answer_models,
     "submit-parts": part_models,
+    "bare-requests": bare_models,
     "reports": report_models,
     "events": event_models,
     "job-headers": job_headers,
@@ -214,7 +224,7 @@ def schemas() -> str:
         models += [operation.request, operation.answer]
     models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
     models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
-    models.append(JobHeaders)
+    models += [JobHeaders, bare.BareJob, bare.BareSubmit]
     _, components = msgspec.json.schema_components(
         models, ref_template="#/$defs/{name}", schema_hook=_schema_of_raw
     )

@@ -149,7 +149,10 @@ def _understood(report: _Report, token: Token, terms: Terms) -> Incoming:
             raise with_way_out(problem) from None
         return Incoming(token, Succeed(number, report.started), result=result, reply=reply)
     if report.kind not in REPORTS or report.kind == "batch":
-        raise Invalid(f"no report of type {report.kind!r}; there are {', '.join(REPORTS)}")
+        known = ", ".join(REPORTS)
+        raise Invalid(
+            f"no report of type {report.kind!r}; there are {known}, and without a type it is finished"
+        )
     message = decode(report.body or b"{}", REPORTS[report.kind])
     match message:
         case FinishedWithJobs():

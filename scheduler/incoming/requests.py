@@ -11,6 +11,7 @@ from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol.bare import BARE
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message
+from broker_queue.protocol.reports import REPORTS
 from scheduler.incoming.addressing import Parked, encoding_note, reply_address
 from scheduler.incoming.bare import read_bare
 from scheduler.operations.transaction import ReplyAddress
@@ -59,6 +60,8 @@ def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
     operation = REQUESTS.get(delivery.type)
     if operation is None:
         known = ", ".join(REQUESTS)
+        if delivery.type in REPORTS:
+            known += "; this is a report, which goes to the address in reply_to of its job"
         raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
     message = decode(delivery.body or b"{}", operation.request)
     return Request(delivery.type, message, delivery.body, reply, delivery)

@@ -132,7 +132,7 @@ def part_models() -> str:
 
 def bare_models() -> str:
     """Bodies of requests without a type."""
-    return _models([bare.BareSubmit, bare.BareJob, bare.BareGraph])
+    return _models([bare.BareSubmit])
 
 
 def report_models() -> str:

@@ -264,6 +264,8 @@ class Answering:
                     handed_out=handed_out,
                     messages=depth.messages if depth else 0,
                     consumers=depth.consumers if depth else 0,
+                    refusal=None if depth else self._topology.refusal(name),
+                    foreign=self._topology.is_foreign(name),
                 )
             )
         session = await self._outbox.session()

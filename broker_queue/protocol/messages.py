@@ -400,6 +400,10 @@ class QueueStatus(Message):
     handed_out: int
     messages: int
     consumers: int
+    refusal: str | None = None
+    """Why the broker refuses it."""
+    foreign: bool = False
+    """Somebody else declared it, in another way than the scheduler would."""
 
 
 class Info(Message):

@@ -60,6 +60,10 @@ class Topology:
         """Return why the broker refuses a queue, as far as that is known."""
         return self._refusals.get(queue)
 
+    def is_foreign(self, queue: str) -> bool:
+        """Whether somebody else declared a queue that is used as it is."""
+        return queue in self._foreign
+
     def take_made(self) -> set[tuple[str, str]]:
         """Return the job queues that were made since this was last asked: what they held is gone."""
         made, self._made = self._made, set()
@@ -153,9 +157,6 @@ class Topology:
             finally:
                 await channel.close()
         self._declared.update(set(wanted) - refused)
-        if self._refusals:
-            for queue in set(wanted) - refused:
-                self._refusals.pop(self._names.job_queue(*queue), None)
         self._filled.update(self._declared)
         if missing - refused:
             self._made |= missing - refused
@@ -233,6 +234,7 @@ class Topology:
             return False
         finally:
             await channel.close()
+        self._refusals.pop(name, None)
         if name not in self._foreign:
             self._foreign.add(name)
             log.warning(
@@ -263,6 +265,8 @@ class Topology:
             name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
         )
         await self._bind(channel, name, routing_key(job_type, job_channel))
+        self._refusals.pop(name, None)
+        self._foreign.discard(name)
 
     async def _bind(self, channel: Channel, queue: str, key: str) -> None:
         await channel.underlying.queue_bind(queue, self._names.jobs, key, timeout=CALL_TIMEOUT)

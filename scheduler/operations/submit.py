@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker_queue.errors import Conflict, Invalid, NotExist, RequestError, TooLarge
-from broker_queue.job import State, parse_job_id
+from broker_queue.job import State
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Extension, NewGraph, NewJob, Submit, Submitted
 from scheduler.operations import extend
@@ -80,7 +80,7 @@ def take_bare(transaction: Transaction, request: NewJob | Submit, body: bytes) -
             submitted, new = submit(transaction, Submit(jobs=[request]), body), [request]
         except RequestError as error:
             raise _without(error, "jobs[0].") from None
-    submitted.ids = [parse_job_id(job.id) for job in new]
+    submitted.ids = [id_text(id_bytes(job.id, "id")) for job in new]
     return submitted
 
 

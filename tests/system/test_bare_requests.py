@@ -74,6 +74,15 @@ async def test_an_id_that_is_given_is_used_and_counts_once(raw: RawClient, queue
     assert typed.body == {"jobs": 1, "existed": 1}
 
 
+async def test_an_id_in_any_form_is_answered_in_the_usual_one(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    job = "01a20955-d902-7370-996e-6a7540d187fb"
+    for form in (job.replace("-", "").upper(), "01a20955 d9027370 996e 6a7540d187fb"):
+        answer = await raw.request(None, {"id": form, "type": "resize"})
+        assert answer.body["ids"] == [job]
+
+
 @pytest.mark.parametrize("form", [str, str.upper, lambda text: text.replace("-", "")])
 async def test_a_message_id_that_is_a_uuid_is_the_id_of_the_job(
     raw: RawClient, queue: JobQueue, form: Any

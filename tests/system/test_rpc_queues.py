@@ -96,6 +96,7 @@ async def test_a_queue_that_a_server_declared_first_is_used_as_it_is(
     told = [r.getMessage() for r in caplog.records if "declared by somebody else" in r.msg]
     assert len(told) == 1
     assert f"queue {name}" in told[0]
+    assert [each.foreign for each in (await queue.info()).queues] == [True]
 
 
 async def test_jobs_wait_while_a_server_has_its_queue_for_itself(
@@ -114,6 +115,7 @@ async def test_jobs_wait_while_a_server_has_its_queue_for_itself(
 
         await until(is_told)
         assert "RESOURCE_LOCKED" in (await queue.explain(job)).summary
+        assert "RESOURCE_LOCKED" in str((await queue.info()).queues[0].refusal)
         assert alone.seen == []
     told = [r.getMessage() for r in caplog.records if "the broker refuses queue" in r.msg]
     assert len(told) == 1
@@ -121,7 +123,8 @@ async def test_jobs_wait_while_a_server_has_its_queue_for_itself(
     assert "RESOURCE_LOCKED" in told[0]
     with RpcServer(broker_url, name, on_request):
         assert await queue.result(job, timeout=PATIENCE) == 1
-    assert (await queue.explain(job)).reasons[0].kind == "finished"
+    found = (await queue.info()).queues[0]
+    assert (found.refusal, found.foreign) == (None, False)
 
 
 async def test_jobs_of_a_queue_that_goes_with_its_last_server_are_published_again(
@@ -141,3 +144,4 @@ async def test_jobs_of_a_queue_that_goes_with_its_last_server_are_published_agai
         await until(has_one)
     with RpcServer(broker_url, name, on_request):
         assert [await queue.result(job, timeout=PATIENCE) for job in jobs] == list(range(5))
+    assert [each.foreign for each in (await queue.info()).queues] == [False]

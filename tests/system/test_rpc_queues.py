@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,13 @@ def on_request(channel: Any, method: Any, properties: Any, body: bytes) -> None:
     channel.basic_ack(delivery_tag=method.delivery_tag)
 
 
+def skip_if_refused(raw: RawClient, declared: dict[str, Any]) -> None:
+    """Leave out the queue that is neither durable nor exclusive: from 4.3 on no broker makes it."""
+    version = re.search(r"(\d+)\.(\d+)", raw.channel.session.server or "")
+    if not declared and version is not None and (int(version[1]), int(version[2])) >= (4, 3):
+        pytest.skip(f"{raw.channel.session.server} has no such queues")
+
+
 def refusal_of(url: str, queue: str, **declared: Any) -> str:
     """Declare a queue, and return what the broker says to it."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -55,6 +63,7 @@ def refusal_of(url: str, queue: str, **declared: Any) -> str:
 async def test_a_server_that_declares_a_queue_which_is_there_is_refused(
     raw: RawClient, queue: JobQueue, broker_url: str, declared: dict[str, Any]
 ) -> None:
+    skip_if_refused(raw, declared)
     await raw.request("hello", {"worker": "raw", "types": ["echo"]})
     name = raw.names.job_queue("echo")
     text = refusal_of(broker_url, name, **declared)
@@ -85,6 +94,7 @@ async def test_a_queue_that_a_server_declared_first_is_used_as_it_is(
     declared: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    skip_if_refused(raw, declared)
     name = raw.names.job_queue("echo")
 
     def declare(channel: Any) -> None:
@@ -133,7 +143,7 @@ async def test_jobs_of_a_queue_that_goes_with_its_last_server_are_published_agai
     name = raw.names.job_queue("echo")
 
     def declare(channel: Any) -> None:
-        channel.queue_declare(name, auto_delete=True)
+        channel.queue_declare(name, durable=True, auto_delete=True)
 
     with RpcServer(broker_url, name, lambda *_: None, declare=declare) as dying:
         jobs = [await queue.enqueue("echo", n) for n in range(5)]

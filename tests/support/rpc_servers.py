@@ -9,12 +9,15 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 import pika
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
+
+from tests.support.waiting import PATIENCE
 
 OnRequest: TypeAlias = Callable[[Any, Any, Any, bytes], None]
 """The tutorial's callback: channel, method, properties, body."""
 
 NOT_FOUND = 404
+INTERNAL_ERROR = 541
 
 
 class RpcServer:
@@ -25,7 +28,7 @@ class RpcServer:
         queue: that it consumes; it tries again while there is none, unless it declares it.
         on_request: called for each message.
         auto_ack: the broker forgets each message as soon as it has sent it.
-        declare: what it does before it consumes.
+        declare: what it does before it consumes; the block begins once it has done both.
     """
 
     def __init__(
@@ -41,8 +44,9 @@ class RpcServer:
         self._on_request = on_request
         self._auto_ack = auto_ack
         self._declare = declare
-        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self._parameters = pika.URLParameters(url)
         self._stopped = threading.Event()
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.seen: list[bytes] = []
         """The bodies of the messages that it was given."""
@@ -50,6 +54,8 @@ class RpcServer:
 
     def __enter__(self) -> RpcServer:
         self._thread.start()
+        if self._declare is not None:
+            self._begun.wait(PATIENCE)
         return self
 
     def __exit__(
@@ -59,24 +65,40 @@ class RpcServer:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the server does not stop"
         if self.error is not None:
             raise self.error
 
     def _run(self) -> None:
         try:
-            self._consume()
             while not self._stopped.is_set():
-                self._connection.process_data_events(time_limit=0.05)
+                self._serve()
         except BaseException as error:  # raised again where the test stops it
             self.error = error
         finally:
-            self._connection.close()
+            self._begun.set()
 
-    def _consume(self) -> None:
+    def _serve(self) -> None:
+        """Serve on one connection.
+
+        A quorum queue that was just made may cut off who consumes it too early: then connect again.
+        """
+        connection = pika.BlockingConnection(self._parameters)
+        try:
+            self._consume(connection)
+            while not self._stopped.is_set():
+                connection.process_data_events(time_limit=0.05)
+        except ConnectionClosedByBroker as error:
+            if error.reply_code != INTERNAL_ERROR:
+                raise
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    def _consume(self, connection: Any) -> None:
         while not self._stopped.is_set():
-            channel = self._connection.channel()
+            channel = connection.channel()
             if self._declare is not None:
                 self._declare(channel)
             channel.basic_qos(prefetch_count=1)
@@ -87,6 +109,7 @@ class RpcServer:
                     raise
                 time.sleep(0.05)
             else:
+                self._begun.set()
                 return
 
     def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:

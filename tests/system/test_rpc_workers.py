@@ -44,7 +44,13 @@ async def test_the_tutorials_program_is_a_worker(
     last = graph.add(None, dependencies=[first, second])
     await queue.submit(graph)
     await raw.request("hello", {"worker": "raw", "types": ["fib"]})
-    async with tutorial(broker_url, raw.names.job_queue("fib")):
+    name = raw.names.job_queue("fib")
+
+    async def has_begun() -> bool:  # who consumes a queue too early may be cut off
+        return bool(await raw.count(name))
+
+    await until(has_begun)
+    async with tutorial(broker_url, name):
         await queue.wait(last, timeout=PATIENCE)
     assert [await queue.result(job) for job in (first, second)] == [13, 233]
     assert (await queue.info()).parked == 0

@@ -10,6 +10,7 @@ import typer
 from broker_queue.cli.arguments import positive_duration
 from broker_queue.cli.commands import (
     changing,
+    conformance,
     copying,
     dev,
     doctor,
@@ -54,7 +55,17 @@ def make_app() -> typer.Typer:
         add_completion=doctor.COMPLETION_VARIABLE in os.environ,  # when a shell asks, not in --help
     )
     app.callback(help=HELP)(_take_options)
-    for module in (submitting, looking, following, changing, dev, processes, copying, doctor):
+    for module in (
+        submitting,
+        looking,
+        following,
+        changing,
+        dev,
+        processes,
+        conformance,
+        copying,
+        doctor,
+    ):
         module.register(app)
     return app
 

@@ -43,7 +43,7 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.NOT_EXIST: "no job or graph has this id",
     ExitCode.CONFLICT: "it contradicts what is stored: an id used twice, a job already handed out",
     ExitCode.UNAVAILABLE: "broker or scheduler out of reach; repeat the command, with the `--id` that the error names, if it names one",
-    ExitCode.UNHEALTHY: "`doctor` reached everything and found a problem",
+    ExitCode.UNHEALTHY: "`doctor` or `conformance` found a problem",
     ExitCode.INTERNAL: "a defect in this program; `--debug` shows where",
     ExitCode.TIMEOUT: "the time given to wait is over; the jobs go on",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",

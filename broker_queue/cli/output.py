@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from broker_queue.cli.diagnosis import Finding
     from broker_queue.cli.tally import Snapshot
+    from broker_queue.conformance.verdict import Rating, Result
     from broker_queue.job import JobId
     from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
     from broker_queue.protocol import messages
@@ -77,6 +78,8 @@ class Output(Protocol):
     def workers(self, workers: Sequence[WorkerStatus]) -> None: ...
     def findings(self, findings: Sequence[Finding]) -> None: ...
     def facts(self, facts: Mapping[str, str | int]) -> None: ...
+    def checked(self, result: Result) -> None: ...
+    def rated(self, rating: Rating) -> None: ...
     def board(self) -> AbstractContextManager[Board]: ...
     def note(self, text: str) -> None: ...
     def error(self, error: BrokerQueueError) -> None: ...
@@ -167,6 +170,13 @@ class JsonOutput:
     def facts(self, facts: Mapping[str, str | int]) -> None:
         self._write(dict(facts))
 
+    def checked(self, result: Result) -> None:
+        """Results come together, with the rating."""
+
+    def rated(self, rating: Rating) -> None:
+        results = [plain(asdict(result)) for result in rating.results]
+        self._write({"type": rating.job_type, "level": rating.level, "checks": results})
+
     def board(self) -> AbstractContextManager[Board]:
         return LineBoard(self._line)
 
@@ -249,6 +259,12 @@ class QuietOutput:
 
     def facts(self, facts: Mapping[str, str | int]) -> None:
         self._write(str(next(iter(facts.values()), "")))
+
+    def checked(self, result: Result) -> None:
+        """A script reads the level."""
+
+    def rated(self, rating: Rating) -> None:
+        self._write(str(rating.level))
 
     def board(self) -> AbstractContextManager[Board]:
         return LineBoard(lambda event: self._write(f"{event.job} {event.state.value}"))

@@ -19,6 +19,7 @@ from broker_queue.cli.drawing import Node, Parent, Row, tree
 from broker_queue.cli.durations import current_time, format_age, format_duration
 from broker_queue.cli.escaping import error_text, escaped
 from broker_queue.cli.job_page import DIM, job_page, label, progress_text, ran_for
+from broker_queue.cli.rating_page import check_lines, rating_line
 from broker_queue.cli.states import MARKS, STYLES, bar, counts_marks, counts_text, state_text
 from broker_queue.cli.words import counted
 from broker_queue.job import State
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from broker_queue.cli.output import Board, RetriedPair
+    from broker_queue.conformance.verdict import Rating, Result
     from broker_queue.errors import BrokerQueueError
     from broker_queue.job import JobId
     from broker_queue.overview import GraphPage, GraphStatus, WorkerStatus
@@ -189,6 +191,14 @@ class TableOutput:
         width = max(len(name) for name in facts)
         for name, value in facts.items():
             self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), str(value)), soft_wrap=True)
+
+    def checked(self, result: Result) -> None:
+        for line in check_lines(result):
+            self._out.print(line, soft_wrap=True)
+
+    def rated(self, rating: Rating) -> None:
+        self._out.print()
+        self._out.print(rating_line(rating), soft_wrap=True)
 
     def board(self) -> AbstractContextManager[Board]:
         from broker_queue.cli.live import LiveBoard, PlainBoard  # only for watch

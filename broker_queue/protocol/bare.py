@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from broker_queue.protocol.messages import Extension, Id, Message, NewGraph, NewJob
+from broker_queue.protocol.messages import Extension, Id, NewGraph, NewJob, StrictMessage
 
 BARE = ""
 """Stands for the operation, where one is named."""
@@ -25,7 +25,7 @@ class BareGraph(NewGraph):
     id: Id | None = None  # type: ignore[assignment]  # as above
 
 
-class BareSubmit(Message):
+class BareSubmit(StrictMessage):
     """A `submit` in one message whose jobs need no ids."""
 
     jobs: list[BareJob] = msgspec.field(default_factory=list)

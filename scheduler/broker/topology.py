@@ -1,30 +1,20 @@
-"""What the scheduler declares: the same arguments on every RabbitMQ from 3.10 to 4.3.
-
-Each queue names its type, since a virtual host may have another default. Arguments that a version
-does not know are left out altogether: a later version would compare them (see the declarations in
-RabbitMQ's ``rabbit_amqqueue``). Nothing is transient and shared.
-"""
+"""What the scheduler declares, and what it does about queues that are gone or are others'."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from broker_queue.amqp.channel import Channel, QueueDepth
 from broker_queue.amqp.connection import Session
 from broker_queue.amqp.failures import CALL_TIMEOUT, as_unavailable, describe
-from broker_queue.protocol.names import REPORTS_KEY, REQUESTS_KEY, Names, routing_key
+from broker_queue.protocol.names import Names, routing_key
+from broker_queue.protocol.topology import exchanges, job_queue, own_queues
 
 log = logging.getLogger(__name__)
-
-MAX_CLASSIC_PRIORITY = 9
-CONTROL_DELIVERY_LIMIT = 1_000_000
-"""Requests and reports are never given up on: what is wrong with one is parked with its reason."""
-
 
 NO_SUCH_QUEUE = "no queue"
 """RabbitMQ says 404 also of a queue whose node is down; this is in the text when it is not there."""
@@ -93,34 +83,19 @@ class Topology:
             await self._declare(channel)
 
     async def _declare(self, channel: Channel) -> None:
-        names, underlying = self._names, channel.underlying
-        for name, kind in (
-            (names.requests, "direct"),
-            (names.jobs, "direct"),
-            (names.reports, "direct"),
-            (names.control, "topic"),
-            (names.events, "topic"),
-            (names.dead, "fanout"),
-        ):
+        underlying = channel.underlying
+        for exchange in exchanges(self._names):
             await underlying.exchange_declare(
-                name, exchange_type=kind, durable=True, timeout=CALL_TIMEOUT
+                exchange.name, exchange_type=exchange.kind, durable=True, timeout=CALL_TIMEOUT
             )
-        quorum: dict[str, Any] = {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": CONTROL_DELIVERY_LIMIT,
-        }
-        active = quorum | {"x-single-active-consumer": True}
-        for name, key, arguments in (
-            (names.requests, REQUESTS_KEY, active),
-            (names.reports, REPORTS_KEY, active),
-            (names.dead, "", active),
-            (names.parked, None, quorum | {"x-max-length": 10_000}),
-        ):
+        for queue in own_queues(self._names):
             await underlying.queue_declare(
-                name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
+                queue.name, durable=True, arguments=queue.arguments, timeout=CALL_TIMEOUT
             )
-            if key is not None:
-                await underlying.queue_bind(name, name, key, timeout=CALL_TIMEOUT)
+            if queue.exchange is not None:
+                await underlying.queue_bind(
+                    queue.name, queue.exchange, queue.routing_key, timeout=CALL_TIMEOUT
+                )
 
     def has_declared(self, queues: Iterable[tuple[str, str]]) -> bool:
         """Whether this connection has declared the queues of all these types and channels."""
@@ -252,21 +227,19 @@ class Topology:
         self._refusals[name] = problem
 
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
-        name = self._names.job_queue(job_type, job_channel)
-        arguments: dict[str, Any] = {
-            "x-queue-type": self._queue_type,
-            "x-dead-letter-exchange": self._names.dead,
-        }
-        if self._queue_type == "quorum":
-            arguments["x-delivery-limit"] = self._delivery_limit
-        else:
-            arguments["x-max-priority"] = MAX_CLASSIC_PRIORITY
-        await channel.underlying.queue_declare(
-            name, durable=True, arguments=arguments, timeout=CALL_TIMEOUT
+        queue = job_queue(
+            self._names,
+            job_type,
+            job_channel,
+            queue_type=self._queue_type,
+            delivery_limit=self._delivery_limit,
         )
-        await self._bind(channel, name, routing_key(job_type, job_channel))
-        self._refusals.pop(name, None)
-        self._foreign.discard(name)
+        await channel.underlying.queue_declare(
+            queue.name, durable=True, arguments=queue.arguments, timeout=CALL_TIMEOUT
+        )
+        await self._bind(channel, queue.name, queue.routing_key)
+        self._refusals.pop(queue.name, None)
+        self._foreign.discard(queue.name)
 
     async def _bind(self, channel: Channel, queue: str, key: str) -> None:
         await channel.underlying.queue_bind(queue, self._names.jobs, key, timeout=CALL_TIMEOUT)

@@ -1,0 +1,245 @@
+"""``conformance``: what level a worker in any language reaches, and what it does wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
+from broker_queue.cli.arguments import job_type, positive_duration, read_as
+from broker_queue.cli.exit_codes import ExitCode
+from broker_queue.cli.invocation import Invocation, command
+from broker_queue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from broker_queue.conformance.stage import Plan
+    from broker_queue.conformance.verdict import Rating
+
+PANEL = "Processes"
+PATIENCE = 5.0
+START_TIMEOUT = 60.0
+"""Seconds."""
+
+REHEARSAL_PANEL = "Jobs of another kind"
+
+
+def _args(text: str) -> bytes:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from None
+    return text.encode()
+
+
+json_args = read_as(_args)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    command(app, "conformance", panel=PANEL)(conformance)
+
+
+def conformance(  # noqa: PLR0917  # the options of a command
+    run: Invocation,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Job type that the worker serves; must be given.",
+            parser=job_type,
+            show_default=False,
+        ),
+    ],
+    start: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Starts the worker; without it, start one yourself with the URL that is printed.",
+            show_default=False,
+        ),
+    ] = None,
+    level: Annotated[
+        int, typer.Option(metavar="1|2|3", help="Level that it must reach.", min=1, max=3)
+    ] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHECK",
+            help="Make this check only, after the first two; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write JUnit XML too.", show_default=False),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT",
+            help="Where the worker finds the broker, on 127.0.0.1. [default: any free one]",
+            min=0,
+            max=65535,
+            show_default=False,
+        ),
+    ] = 0,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            help="For whatever the worker does at once. [default: 5s]",
+            parser=positive_duration,
+            show_default=False,
+        ),
+    ] = None,
+    start_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Until it takes jobs, from its start or a lost connection. [default: 1m]",
+            parser=positive_duration,
+            show_default=False,
+        ),
+    ] = None,
+    args: Annotated[
+        bytes | None,
+        typer.Option(
+            metavar="JSON",
+            help="Args of a job that finishes soon; else a rehearsal job's.",
+            parser=json_args,
+            rich_help_panel=REHEARSAL_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    failing_args: Annotated[
+        bytes | None,
+        typer.Option(
+            metavar="JSON",
+            help="Args of a job that fails.",
+            parser=json_args,
+            rich_help_panel=REHEARSAL_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    slow_args: Annotated[
+        bytes | None,
+        typer.Option(
+            metavar="JSON",
+            help="Args of a job that takes some ten seconds.",
+            parser=json_args,
+            rich_help_panel=REHEARSAL_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    malformed_args: Annotated[
+        bytes | None,
+        typer.Option(
+            metavar="JSON",
+            help="Args that the worker does not understand.",
+            parser=json_args,
+            rich_help_panel=REHEARSAL_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+) -> ExitCode:
+    """Play the scheduler against a worker, and say what level of the protocol it reaches.
+
+    The worker may be written in any language. It gets jobs, cancels, a lost connection and SIGTERM;
+    what it says is read on the way to the broker. TYPE should be a rehearsal job, which takes
+    `seconds`, fails with the text of `fail`, and else gives back its args: docs/conformance.md.
+
+    A broker is found or started, as by dev. No scheduler may be active in the namespace.
+    """
+    from broker_queue.conformance.rehearsal import Rehearsal  # slow to import
+    from broker_queue.conformance.stage import Plan
+    from broker_queue.local_broker.finding import find_broker
+
+    _check_names(only or [])
+    _check_command(start)
+    _check_file(junit)
+    with find_broker(url=run.given.url, progress=run.output.note) as broker:
+        plan = Plan(
+            url=broker.url,
+            names=run.names,
+            job_type=kind,
+            rehearsal=Rehearsal(args, failing_args, slow_args, malformed_args),
+            command=tuple(start or ()),
+            port=port,
+            patience=PATIENCE if patience is None else patience,
+            start_timeout=START_TIMEOUT if start_timeout is None else start_timeout,
+        )
+        rating = _rehearse(run, plan, only)
+    run.output.rated(rating)
+    if junit is not None:
+        _write(junit, rating)
+    return ExitCode.OK if rating.level >= level else ExitCode.UNHEALTHY
+
+
+def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
+    import asyncio
+
+    from broker_queue.conformance.rehearse import ALL, rehearse
+
+    def tell(url: str) -> None:
+        if not plan.command:
+            run.output.note(
+                f"Start the worker, in another terminal, with\n"
+                f"  export {URL_VARIABLE}={url}\n"
+                f"  export {NAMESPACE_VARIABLE}={plan.names.namespace}\n"
+                f"It is waited for for {plan.start_timeout:g} s."
+            )
+
+    def echo(line: str) -> None:
+        if run.debug:
+            run.output.note(f"│ {line}")
+
+    return asyncio.run(
+        rehearse(plan, only=only or ALL, on_ready=tell, on_result=run.output.checked, echo=echo)
+    )
+
+
+def _check_names(only: list[str]) -> None:
+    """Return if there are such checks.
+
+    Raises:
+        ConfigurationError: there is none of a name.
+    """
+    from broker_queue.conformance.rehearse import ALL
+
+    for name in only:
+        if name not in ALL:
+            raise ConfigurationError(f"no check is called {name!r}; there are: {', '.join(ALL)}")
+
+
+def _check_command(start: list[str] | None) -> None:
+    """Return if the command can be started.
+
+    Raises:
+        ConfigurationError: there is no such program.
+    """
+    if start and shutil.which(start[0]) is None:
+        raise ConfigurationError(f"there is no program {start[0]!r} to start the worker with")
+
+
+def _check_file(path: Path | None) -> None:
+    """Return if the file can be written.
+
+    Raises:
+        ConfigurationError: its folder is not there, or it is one itself.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ConfigurationError(f"{path} cannot be written: its folder is not there, or it is one")
+
+
+def _write(path: Path, rating: Rating) -> None:
+    from broker_queue.conformance.junit import junit
+
+    try:
+        path.write_bytes(junit(rating))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None

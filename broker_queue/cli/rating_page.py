@@ -1,0 +1,56 @@
+"""A check of the conformance kit, and the level, as people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from broker_queue.cli.escaping import printable_lines
+from broker_queue.conformance.verdict import LEVELS, Outcome, Rating, Result
+
+MARKS = {
+    Outcome.PASSED: ("✓", "green"),
+    Outcome.WARNING: ("!", "yellow"),
+    Outcome.FAILED: ("✗", "red"),
+    Outcome.UNCHECKED: ("·", "dim"),
+}
+
+NAME_WIDTH = 17
+"""Of the longest name of a check."""
+
+
+def check_lines(result: Result) -> Iterator[Text]:
+    """Return what is shown of a check: what was seen, then what to change."""
+    mark, style = MARKS[result.outcome]
+    label = f" {result.level}  {result.check:<{NAME_WIDTH}}  "
+    indent = " " * (len(label) + 1)
+    text = result.text
+    if result.outcome in (Outcome.FAILED, Outcome.UNCHECKED):
+        text = f"{result.title}: {text}"
+    first, *others = printable_lines(text).split("\n")
+    yield Text.assemble((mark, style), label, first)
+    for line in others:
+        yield Text(f"{indent}{line}", style="dim")
+    for advice in result.advice.split("\n") if result.advice else ():
+        yield Text(f"{indent}→ {advice}")
+
+
+def rating_line(rating: Rating) -> Text:
+    """Return the level, and how many checks went how."""
+    level = f"Level {rating.level} of {LEVELS[-1]}" if rating.level else "No level is reached"
+    counts = ", ".join(
+        f"{rating.count(outcome)} {word}"
+        for outcome, word in (
+            (Outcome.PASSED, "passed"),
+            (Outcome.WARNING, "passed with a warning"),
+            (Outcome.FAILED, "failed"),
+            (Outcome.UNCHECKED, "not checked"),
+        )
+        if rating.count(outcome)
+    )
+    line = Text.assemble((level, "bold green" if rating.level else "bold red"), f": {counts}")
+    if rating.unchecked:
+        names = ", ".join(result.check for result in rating.unchecked)
+        line.append(f"; this level needs, and nobody looked at: {names}")
+    return line

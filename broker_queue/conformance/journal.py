@@ -1,0 +1,188 @@
+"""What has been seen of the worker, in order, and what can be asked of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from broker_queue.amqp.wiretap import (
+    Bound,
+    Consumed,
+    Delivered,
+    Event,
+    Opened,
+    Published,
+    Refused,
+    Settled,
+)
+from broker_queue.protocol.names import REPORTS_KEY, REQUESTS_KEY, Names
+from broker_queue.protocol.reports import BatchItem
+
+FINAL = frozenset({"finished", "finished_with_jobs", "failed"})
+"""Reports that end an attempt."""
+
+
+class Entry(NamedTuple):
+    """One event."""
+
+    at: float
+    """Seconds of a monotonic clock."""
+    connection: int
+    event: Event
+
+
+class Moment(NamedTuple):
+    """When something was."""
+
+    order: int
+    """Place in the journal."""
+    at: float
+
+
+class Settlement(NamedTuple):
+    """When and how a message was settled: ``ack``, ``requeue`` or ``reject``."""
+
+    order: int
+    at: float
+    how: str
+
+
+class Report(NamedTuple):
+    """What the worker says of one job."""
+
+    order: int
+    at: float
+    token: str | None
+    kind: str
+    body: bytes
+    message: Published
+
+    @property
+    def wants_answer(self) -> bool:
+        return bool(self.message.properties.reply_to)
+
+
+class Journal:
+    """Events in the order in which they passed.
+
+    Args:
+        names: of the namespace.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.entries: list[Entry] = []
+        self.reports: list[Report] = []
+        self.hellos: list[Report] = []
+        """Requests ``hello``; their token is the request's correlation id."""
+
+    def add(self, entry: Entry) -> None:
+        """Take down what has passed."""
+        order = len(self.entries)
+        self.entries.append(entry)
+        if isinstance(entry.event, Published):
+            if goes_to(entry.event, self._names.reports, REPORTS_KEY):
+                self.reports += reports_in(entry.event, order, entry.at)
+            elif goes_to(entry.event, self._names.requests, REQUESTS_KEY):
+                self.hellos += [
+                    report
+                    for report in reports_in(entry.event, order, entry.at)
+                    if report.kind == "hello"
+                ]
+
+    def consumers(self, queue: str) -> list[Consumed]:
+        """Return the consumers that were started on a queue."""
+        found = (entry.event for entry in self.entries)
+        return [each for each in found if isinstance(each, Consumed) and each.queue == queue]
+
+    def consumed(self) -> list[str]:
+        """Return the queues that were consumed, each once."""
+        found = (entry.event for entry in self.entries)
+        return list(dict.fromkeys(each.queue for each in found if isinstance(each, Consumed)))
+
+    def control_bindings(self) -> list[Bound]:
+        """Return how queues were bound to the control exchange."""
+        return [
+            each
+            for each in (entry.event for entry in self.entries)
+            if isinstance(each, Bound) and each.exchange == self._names.control
+        ]
+
+    def first(self, condition: Callable[[Event], bool]) -> int | None:
+        """Return the place of the first event of a kind."""
+        places = (order for order, entry in enumerate(self.entries) if condition(entry.event))
+        return next(places, None)
+
+    def connections(self) -> int:
+        """Return how often the broker let the worker in."""
+        return sum(isinstance(entry.event, Opened) for entry in self.entries)
+
+    def refusals(self) -> list[Refused]:
+        """Return the mistakes for which the broker closed a channel or connection."""
+        return [entry.event for entry in self.entries if isinstance(entry.event, Refused)]
+
+    def deliveries(self, token: str) -> list[Moment]:
+        """Return when the worker was given a job."""
+        return [
+            Moment(order, entry.at)
+            for order, entry in enumerate(self.entries)
+            if isinstance(entry.event, Delivered) and entry.event.properties.correlation_id == token
+        ]
+
+    def heard_control(self, after: int) -> bool:
+        """Return whether the worker was given a control message after that many entries."""
+        return any(
+            isinstance(entry.event, Delivered) and entry.event.exchange == self._names.control
+            for entry in self.entries[after:]
+        )
+
+    def settlements(self, token: str) -> list[Settlement]:
+        """Return how the worker settled a job's messages."""
+        return [
+            Settlement(order, entry.at, entry.event.how)
+            for order, entry in enumerate(self.entries)
+            if isinstance(entry.event, Settled)
+            and entry.event.message.properties.correlation_id == token
+        ]
+
+    def reports_on(self, token: str, *kinds: str) -> list[Report]:
+        """Return what was reported on a job, of these kinds or of any."""
+        return [
+            report
+            for report in self.reports
+            if report.token == token and (not kinds or report.kind in kinds)
+        ]
+
+    def published_elsewhere(self, after: int) -> list[Published]:
+        """Return messages that went neither to the reports nor to the requests."""
+        return [
+            entry.event
+            for entry in self.entries[after:]
+            if isinstance(entry.event, Published)
+            and not goes_to(entry.event, self._names.reports, REPORTS_KEY)
+            and not goes_to(entry.event, self._names.requests, REQUESTS_KEY)
+        ]
+
+
+def goes_to(message: Published, name: str, key: str) -> bool:
+    """Whether a message reaches the queue `name`: through its exchange, or by its name."""
+    return (message.exchange, message.routing_key) in {(name, key), ("", name)}
+
+
+def reports_in(message: Published, order: int = 0, at: float = 0.0) -> Iterator[Report]:
+    """Return what a message reports: itself, or the items of a ``batch``."""
+    properties = message.properties
+    kind = properties.type or "finished"
+    if kind != "batch":
+        yield Report(order, at, properties.correlation_id, kind, message.body, message)
+        return
+    try:
+        items = msgspec.json.decode(message.body, type=list[BatchItem])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        yield Report(order, at, None, kind, message.body, message)
+        return
+    for item in items:
+        body = b"" if isinstance(item.body, msgspec.UnsetType) else bytes(item.body)
+        yield Report(order, at, item.token, item.type, body, message)

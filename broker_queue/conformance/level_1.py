@@ -1,0 +1,218 @@
+"""Level 1: a job is an RPC call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from broker_queue.amqp.wiretap import Confirmed, ConfirmsAsked, Declared
+from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.journal import FINAL, Report
+from broker_queue.conformance.looking import acknowledged, finish, shown, why_no_report
+from broker_queue.conformance.played import HandedOut
+from broker_queue.conformance.rehearsal import ODD_ARGS, Likeness, likeness
+from broker_queue.conformance.stage import Stage
+
+SEVERAL = 20
+
+
+async def consumes(stage: Stage) -> str:
+    """The queue of the type is consumed, with acknowledgement."""
+    queue, journal = stage.queue, stage.journal
+    await stage.until(
+        lambda: journal.consumers(queue) or (stage.process is not None and stage.process.gave_up),
+        stage.plan.start_timeout,
+    )
+    consumers = journal.consumers(queue)
+    if not consumers:
+        raise Unmet(*_why_not_consumed(stage), ends=True)
+    if any(consumer.no_ack for consumer in consumers):
+        raise Unmet(
+            "it consumes with automatic acknowledgement: what it was given is gone from the broker",
+            "consume with no_ack (auto_ack, autoAck, noAck) off, and acknowledge after the report",
+        )
+    prefetch = min(consumer.prefetch for consumer in consumers)
+    if not prefetch:
+        stage.remark(
+            "it sets no prefetch, and is given the whole queue at once",
+            "basic.qos with a prefetch_count of about the jobs that it runs at once",
+        )
+    declared = [entry.event for entry in journal.entries if isinstance(entry.event, Declared)]
+    if any(each.queue == queue and not each.passive for each in declared):
+        stage.remark(
+            f"it declares queue {queue} itself",
+            "leave that to the scheduler: declared otherwise, the queue has no delivery limit and "
+            "no dead letters, or the broker refuses with 406; wait while it answers 404",
+        )
+    return f"it consumes {queue}, prefetch {prefetch or 'without bound'}"
+
+
+async def result(stage: Stage) -> str:
+    """A job is answered with its result, then acknowledged."""
+    job = await stage.hand_out(stage.plan.rehearsal.normal_args())
+    try:
+        found = await finish(stage, job)
+    except Unmet as unmet:
+        raise Unmet(unmet.text, unmet.advice, ends=stage.final(job) is None) from None
+    _check_result(stage, job, found)
+    report = stage.final(job)
+    if report is not None:
+        _remark_delivery(stage, job, report)
+    return f"result {shown(found)}"
+
+
+async def several(stage: Stage) -> str:
+    """Each of several jobs is answered once, with its own result."""
+    jobs = [
+        await stage.hand_out(stage.plan.rehearsal.normal_args(number))
+        for number in range(1, SEVERAL + 1)
+    ]
+    await _all_ended(stage, jobs)
+    for job in jobs:
+        report = stage.final(job)
+        if report is None:
+            raise Unmet(*why_no_report(stage, job))
+        await acknowledged(stage, job, report)
+        _check_result(stage, job, report.body)
+    last = await stage.hand_out(stage.plan.rehearsal.normal_args())
+    await finish(stage, last)
+    for job in (*jobs, last):
+        count = len(stage.journal.reports_on(job.token, *FINAL))
+        if count > 1:
+            raise Unmet(
+                f"it reported {count} times on one job",
+                "publish one report, and acknowledge once: only the first counts",
+            )
+    return f"{SEVERAL} jobs, each answered once"
+
+
+async def odd_args(stage: Stage) -> str:
+    """Args are passed on as they are: Unicode, large numbers, nesting, 100 kB."""
+    if not stage.plan.rehearsal.gives_back_args:
+        raise Unchecked("--args was given, so results are not known beforehand")
+    rounded = 0
+    for args in ODD_ARGS:
+        job = await stage.hand_out(args)
+        found = await finish(stage, job)
+        like = _likeness(args, found)
+        rounded += like is Likeness.ROUNDED
+        if like is Likeness.OTHER:
+            raise Unmet(
+                f"the args {shown(args)} came back as {shown(found)}",
+                "read and write JSON as UTF-8, and give back the args as they came",
+            )
+    if rounded:
+        stage.remark(
+            "it rounds large or exact numbers",
+            "keep the JSON text where a job only passes it on, or use a parser for large numbers",
+        )
+    return f"{len(ODD_ARGS)} odd args came back"
+
+
+async def redelivery(stage: Stage) -> str:
+    """A job whose report is lost with the connection is done again."""
+    deaths, connections = stage.deaths, stage.journal.connections()
+    token = stage.scheduler.new_token()
+    was_cut = stage.cut_at_report(token)
+    job = await stage.hand_out(stage.plan.rehearsal.normal_args(), token=token)
+    if not await stage.until(was_cut):
+        raise Unmet(*why_no_report(stage, job))
+    report = await stage.ended(job, stage.plan.start_timeout)
+    if report is None:
+        if stage.journal.connections() == connections:
+            raise Unmet(
+                f"it did not connect again within {stage.plan.start_timeout:g} s after its "
+                "connection was lost",
+                "connect again when the connection is lost, with growing pauses; or end, and let "
+                "something start it again",
+            )
+        raise Unmet(*why_no_report(stage, job))
+    await acknowledged(stage, job, report)
+    if stage.deaths > deaths:
+        stage.remark(
+            "it ended when its connection was lost, and the kit started it again",
+            "connect again with growing pauses, or see to it that something starts it again",
+        )
+        return "started again, it did the job"
+    return "it connected again, and did the job"
+
+
+async def _all_ended(stage: Stage, jobs: Sequence[HandedOut]) -> None:
+    """Wait for as long as one after the other ends."""
+
+    def count() -> int:
+        return sum(stage.final(job) is not None for job in jobs)
+
+    before = -1
+    while before < count() < len(jobs):
+        before = count()
+        await stage.until(lambda: count() > before)  # noqa: B023  # waited for at once
+
+
+def _likeness(args: bytes, found: bytes) -> Likeness:
+    try:
+        return likeness(args, found)
+    except ValueError:
+        return Likeness.OTHER
+
+
+def _check_result(stage: Stage, job: HandedOut, found: bytes) -> None:
+    if stage.plan.rehearsal.gives_back_args and _likeness(job.args, found) is Likeness.OTHER:
+        raise Unmet(
+            f"the job with args {shown(job.args)} has the result {shown(found)}",
+            "a rehearsal job gives back its args; for jobs of another kind give --args",
+        )
+
+
+def _remark_delivery(stage: Stage, job: HandedOut, report: Report) -> None:
+    if report.message.properties.delivery_mode != 2:
+        stage.remark(
+            "its reports are not persistent: a broker that restarts loses them",
+            "publish them with delivery_mode 2",
+        )
+    events = [entry.event for entry in stage.journal.entries]
+    channel = report.message.channel
+    if ConfirmsAsked(channel) not in events:
+        stage.remark(
+            "it does not have its reports confirmed: one that the broker never got is lost",
+            "confirm.select on its channel, and acknowledge the job when the confirm has come",
+        )
+        return
+    settlements = stage.journal.settlements(job.token)
+    if settlements and Confirmed(channel) not in events[report.order : settlements[0].order]:
+        stage.remark(
+            "it acknowledges the job before its report is confirmed",
+            "wait for the broker's confirm of the report, then acknowledge",
+        )
+
+
+def _why_not_consumed(stage: Stage) -> tuple[str, str]:
+    journal, process = stage.journal, stage.process
+    seconds = f"within {stage.plan.start_timeout:g} s"
+    if process is not None and process.deaths:
+        return process.deaths[-1].text, "it must run until it is told to stop"
+    if not journal.connections():
+        return (
+            f"nobody connected {seconds}",
+            "the worker must connect to the URL in BROKER_QUEUE_URL",
+        )
+    if journal.refusals():
+        last = journal.refusals()[-1]
+        return (
+            f"the broker closed its {last.scope}: {last.code} {last.text}",
+            "the broker's text says what it did wrong",
+        )
+    others = ", ".join(journal.consumed()) or "no queue"
+    return (
+        f"it connected, and consumes {others} in place of {stage.queue}",
+        "give the kit the job type that the worker serves (--type), and the worker the namespace "
+        "in BROKER_QUEUE_NAMESPACE",
+    )
+
+
+CHECKS = (
+    Check("consume", "consumes the queue of its type, with acknowledgement", consumes),
+    Check("result", "answers a job with its result, then acknowledges", result),
+    Check("several", "answers each of several jobs once", several),
+    Check("odd_args", "passes on any JSON", odd_args),
+    Check("redelivery", "does a job again whose report was lost with the connection", redelivery),
+)

@@ -1,0 +1,344 @@
+"""Level 3: hello, claims, leases, and stopping in order."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from broker_queue.amqp.wiretap import Consumed
+from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.journal import FINAL, Report
+from broker_queue.conformance.looking import (
+    args_or_unchecked,
+    dropped,
+    finish,
+    result_of,
+    shown,
+    valid,
+    why_no_report,
+)
+from broker_queue.conformance.played import (
+    HELLO_INTERVAL,
+    LEASE,
+    LEASE_AFTER,
+    Conduct,
+    HandedOut,
+)
+from broker_queue.conformance.stage import GRACE, Stage
+from broker_queue.errors import RequestError
+from broker_queue.protocol.codec import decode
+from broker_queue.protocol.messages import Hello
+
+ANSWER_DELAY = 0.4
+"""Seconds that a worker has to wait for its answer: whoever does not wait is found out."""
+
+HELLOS_WITHIN = 5 * HELLO_INTERVAL
+LEASE_WITHIN = LEASE_AFTER + 3.0
+
+LEASED = LEASE_AFTER + 2 * LEASE
+"""Seconds that a job takes which needs a lease and two heartbeats at least."""
+
+STOP_WITHIN = 40.0
+AT_STOP = 12
+"""Jobs in the queue when the worker is told to stop."""
+
+
+async def hello(stage: Stage) -> str:
+    """It says hello before it takes jobs, and again and again."""
+    journal = stage.journal
+    await stage.until(lambda: journal.hellos)
+    if not journal.hellos:
+        raise Unmet(
+            "it sends no hello",
+            "send a request `hello` at the start and every `hello_interval` seconds",
+            ends=True,
+        )
+    told = _read_hello(journal.hellos[0])
+    if stage.plan.job_type not in told.types:
+        raise Unmet(
+            f"its hello names the types {', '.join(told.types) or 'none'}",
+            "name all types that it consumes: their queues are made for it",
+        )
+    _check_order(stage)
+    count = len(journal.hellos)
+    if not await stage.until(lambda: len(journal.hellos) >= count + 2, HELLOS_WITHIN):
+        raise Unmet(
+            f"it does not say hello again, though the answer named an interval of "
+            f"{HELLO_INTERVAL:g} s",
+            "send hello again every `hello_interval` seconds of the last answer: one who does not "
+            "counts as gone",
+        )
+    if not told.leases:
+        stage.remark(
+            "its hello does not say that it takes leases",
+            "set `leases` to true, so that `workers` and `doctor` know it",
+        )
+    return f"{told.worker}, {told.software or 'software not named'}"
+
+
+async def canceled_in_hello(stage: Stage) -> str:
+    """A job that the answer to a hello names as canceled never starts."""
+    token = stage.scheduler.new_token()
+    stage.scheduler.canceled.append(token)
+    greeted = stage.scheduler.greeted
+    try:
+        if not await stage.until(lambda: stage.scheduler.greeted >= greeted + 2, HELLOS_WITHIN):
+            raise Unmet("it says hello no more", "send hello every `hello_interval` seconds")
+        await asyncio.sleep(GRACE)
+        job = await stage.hand_out(stage.plan.rehearsal.normal_args(), token=token)
+        await dropped(stage, job, "a job that the answer to its hello named as canceled")
+    finally:
+        stage.scheduler.canceled.remove(token)
+    return "dropped unrun"
+
+
+async def claim(stage: Stage) -> str:
+    """A job that may have ended is claimed, and starts when the claim is accepted."""
+    token = stage.scheduler.new_token()
+    job = await stage.hand_out(
+        stage.plan.rehearsal.normal_args(),
+        token=token,
+        headers={"republished": True},
+        conduct=Conduct(delay=ANSWER_DELAY),
+    )
+    await _claimed(stage, job, "a job with the header `republished`", stage.plan.patience)
+    token = stage.scheduler.new_token()
+    was_cut = stage.cut_at_delivery(token)
+    job = await stage.hand_out(
+        stage.plan.rehearsal.normal_args(), token=token, conduct=Conduct(delay=ANSWER_DELAY)
+    )
+    if not await stage.until(was_cut):
+        raise Unmet(*why_no_report(stage, job))
+    await _claimed(stage, job, "a redelivered job", stage.plan.start_timeout)
+    return "claimed, then run"
+
+
+async def _claimed(stage: Stage, job: HandedOut, what: str, seconds: float) -> None:
+    advice = (
+        "for a message that is redelivered, or has the header `republished`, send `started` with "
+        "reply_to, and run the job only if the answer is `accepted`"
+    )
+    report = await stage.ended(job, seconds)
+    claims = [each for each in stage.journal.reports_on(job.token, "started") if each.wants_answer]
+    if report is None:
+        raise Unmet(*why_no_report(stage, job))
+    if not claims:
+        raise Unmet(f"it runs {what} without a claim", advice)
+    answered = stage.scheduler.answered.get((job.token, "started"))
+    if answered is None or report.at < answered:
+        raise Unmet(f"it runs {what} before its claim is answered", advice)
+    result_of(report)
+
+
+async def claim_refused(stage: Stage) -> str:
+    """A job whose claim is refused never starts."""
+    job = await stage.hand_out(
+        stage.plan.rehearsal.normal_args(),
+        headers={"republished": True},
+        conduct=Conduct({"started": "canceled"}, delay=ANSWER_DELAY),
+    )
+    await dropped(stage, job, "a job whose claim was answered `canceled`")
+    return "dropped unrun"
+
+
+async def lease(stage: Stage) -> str:
+    """A long job is held by a lease."""
+    job = await _leased(stage, LEASED, Conduct(delay=ANSWER_DELAY))
+    report = await stage.ended(job, LEASED + stage.plan.patience)
+    if report is None:
+        raise Unmet(*why_no_report(stage, job))
+    result_of(report)
+    beats = stage.journal.reports_on(job.token, "heartbeat", "lease")
+    times = [beat.at for beat in beats] + [report.at]
+    gap = max(later - earlier for earlier, later in pairwise(times))
+    if gap > LEASE:
+        raise Unmet(
+            f"it was silent for {gap:.1f} s of a lease of {LEASE:g} s",
+            "send `heartbeat` several times within each span of `lease` seconds that the last "
+            "answer named",
+        )
+    for beat in beats:
+        valid(beat)
+    if not all(beat.wants_answer for beat in beats):
+        stage.remark(
+            "its heartbeats ask for no answer, so it never learns that its job is gone",
+            "set reply_to in heartbeats, and stop the job if the answer is not `accepted`",
+        )
+    return f"lease, then {len(beats) - 1} heartbeats, at most {gap:.1f} s apart"
+
+
+async def lease_lost(stage: Stage) -> str:
+    """A job whose heartbeat is refused is stopped."""
+    job = await _leased(stage, LEASED, Conduct({"heartbeat": "stale"}))
+    token = job.token
+    if not await stage.until(lambda: (token, "heartbeat") in stage.scheduler.answered, LEASE * 2):
+        raise Unmet("it keeps its lease with no heartbeat", "send heartbeats with reply_to")
+    refused = stage.scheduler.answered[token, "heartbeat"]
+    await asyncio.sleep(LEASED + GRACE)
+    late = [
+        each
+        for each in stage.journal.reports_on(token, *FINAL, "heartbeat")
+        if each.at > refused + 2 * GRACE
+    ]
+    if late:
+        raise Unmet(
+            f"it goes on with a job whose heartbeat was answered `stale` ({late[0].kind})",
+            "stop a job when an answer is not `accepted`: it is somebody else's now",
+        )
+    await finish(stage, await stage.hand_out(stage.plan.rehearsal.normal_args()))
+    return "stopped"
+
+
+async def held_through_cut(stage: Stage) -> str:
+    """A leased job outlives the connection."""
+    deaths = stage.deaths
+    job = await _leased(stage, LEASED + 2 * LEASE, Conduct())
+    cut_after = len(stage.journal.entries)
+    stage.cut()
+    report = await stage.ended(job, LEASED + 2 * LEASE + stage.plan.start_timeout)
+    if stage.deaths > deaths and stage.process is not None:
+        raise Unmet(
+            stage.process.deaths[-1].text,
+            "a leased job needs no connection to go on: connect again, and send its heartbeats",
+        )
+    if report is None:
+        raise Unmet(
+            "nothing was heard of a leased job after the connection was lost",
+            "go on with a leased job while there is no connection, and send its heartbeats and "
+            "its end over the next one",
+        )
+    beats = stage.journal.reports_on(job.token, "heartbeat", "lease")
+    if not any(beat.order > cut_after for beat in beats):
+        stage.remark(
+            "it sent no heartbeat after its connection was lost",
+            "send heartbeats as soon as there is a connection again",
+        )
+    result_of(report)
+    return "went on, and was reported over the next connection"
+
+
+async def shutdown(stage: Stage) -> str:
+    """Told to stop, it ends what runs and gives back the rest."""
+    process = stage.process
+    if process is None:
+        raise Unchecked("the kit starts no worker: give its command after --")
+    args = args_or_unchecked(stage.plan.rehearsal.slow_args(LEASE_AFTER), "--slow-args")
+    jobs = [await stage.hand_out(args) for _ in range(AT_STOP)]
+    if not await stage.until(lambda: any(stage.delivered(job) for job in jobs)):
+        raise Unmet(*why_no_report(stage, jobs[0]))
+    await asyncio.sleep(GRACE)
+    process.ask_to_stop()
+    if not await stage.until(lambda: process.exit_code is not None, STOP_WITHIN):
+        raise Unmet(
+            f"it does not end within {STOP_WITHIN:g} s of SIGTERM",
+            "take no more jobs, end or give back what runs, then exit",
+        )
+    if process.exit_code:
+        raise Unmet(
+            f"told to stop, it ends with exit code {process.exit_code}\n"
+            + "\n".join(process.last_lines()),
+            "exit with 0 when told to stop by SIGTERM",
+        )
+    done = [job for job in jobs if stage.final(job)]
+    released = [job for job in jobs if stage.journal.reports_on(job.token, "released")]
+    back = await stage.scheduler.waiting()
+    lost = len(jobs) - len(done) - len(released) - back
+    if lost > 0:
+        raise Unmet(
+            f"told to stop, it lost {lost} of {len(jobs)} jobs: acknowledged without a report",
+            "acknowledge only what was reported on",
+        )
+    started = [job for job in jobs if stage.journal.reports_on(job.token, "started")]
+    abandoned = [job for job in started if job not in done and job not in released]
+    if abandoned:
+        stage.remark(
+            f"told to stop, it abandons {len(abandoned)} running jobs",
+            "let running jobs end, for half a minute say, or report `released` of them",
+        )
+    if not any(_is_stopping(each) for each in stage.journal.hellos):
+        stage.remark(
+            "it does not say that it stops",
+            "send a last hello with `stopping` true: it is listed no more, at once",
+        )
+    return f"{len(done)} done, {len(released)} released, {back} back in the queue, exit code 0"
+
+
+async def _leased(stage: Stage, seconds: float, conduct: Conduct) -> HandedOut:
+    """Return a job that the worker holds by a lease.
+
+    Raises:
+        Unmet: it takes none, or not in order.
+        Unchecked: no job is known that takes so long.
+    """
+    args = args_or_unchecked(stage.plan.rehearsal.slow_args(seconds), "--slow-args")
+    job = await stage.hand_out(args, conduct=conduct)
+    token, journal = job.token, stage.journal
+    await stage.until(lambda: journal.reports_on(token, "lease"), LEASE_WITHIN)
+    asked = journal.reports_on(token, "lease")
+    advice = (
+        "when a job has run for `lease_after` seconds, send `lease` with reply_to, acknowledge its "
+        "message when the answer is `accepted`, then send heartbeats"
+    )
+    if not asked:
+        raise Unmet(f"it asks for no lease within {LEASE_WITHIN:g} s", advice)
+    valid(asked[0])
+    if not asked[0].wants_answer:
+        raise Unmet("it asks for a lease without reply_to, and is not answered", advice)
+    if not await stage.until(lambda: stage.settled(job), conduct.delay + stage.plan.patience):
+        raise Unmet("it does not acknowledge the message of a job that it holds by lease", advice)
+    answered = stage.scheduler.answered.get((token, "lease"))
+    if answered is None or journal.settlements(token)[0].at < answered:
+        raise Unmet("it acknowledges before its lease is granted", advice)
+    return job
+
+
+def _read_hello(request: Report) -> Hello:
+    try:
+        told = decode(request.body, Hello)
+    except RequestError as error:
+        raise Unmet(
+            f"its hello is not valid: {error.message}: {shown(request.body)}",
+            "see hello in the appendix of docs/protocol.md",
+        ) from None
+    if not request.wants_answer:
+        raise Unmet("its hello has no reply_to", "have it answered: the answer has the settings")
+    return told
+
+
+def _is_stopping(request: Report) -> bool:
+    try:
+        return decode(request.body, Hello).stopping
+    except RequestError:
+        return False
+
+
+def _check_order(stage: Stage) -> None:
+    """Return if control messages are heard, then hello is said, then jobs are taken.
+
+    Raises:
+        Unmet: a cancel may fall in between.
+    """
+    journal, control = stage.journal, stage.plan.names.control
+    queues = {binding.queue for binding in journal.control_bindings()}
+    heard = journal.first(lambda event: isinstance(event, Consumed) and event.queue in queues)
+    taken = journal.first(lambda event: isinstance(event, Consumed) and event.queue == stage.queue)
+    said = [each.order for each in journal.hellos if taken is None or each.order < taken]
+    if said and heard is not None and heard < said[-1]:
+        return
+    raise Unmet(
+        f"it says hello before it hears {control}" if said else "it takes jobs before its hello",
+        "declare, bind and consume the control queue, then send hello and read its answer, then "
+        "consume the job queues: so no cancel falls in between",
+    )
+
+
+CHECKS = (
+    Check("hello", "says hello before it takes jobs, and again", hello),
+    Check("canceled_in_hello", "never starts what the answer to hello cancels", canceled_in_hello),
+    Check("claim", "claims a job that may have ended before", claim),
+    Check("claim_refused", "never starts a job whose claim is refused", claim_refused),
+    Check("lease", "holds a long job by a lease", lease),
+    Check("lease_lost", "stops a job whose lease is lost", lease_lost),
+    Check("held_through_cut", "keeps a leased job through a lost connection", held_through_cut),
+    Check("shutdown", "ends or gives back its jobs when it is told to stop", shutdown),
+)

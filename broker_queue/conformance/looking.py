@@ -1,0 +1,226 @@
+"""What several checks look at: how a job ended, whether one was dropped, why nothing came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from broker_queue.amqp.wiretap import Refused, Returned
+from broker_queue.conformance.check import Unchecked, Unmet
+from broker_queue.conformance.journal import FINAL, Report
+from broker_queue.conformance.played import HandedOut
+from broker_queue.conformance.stage import Stage
+from broker_queue.errors import RequestError
+from broker_queue.protocol.codec import check_json, decode
+from broker_queue.protocol.reports import REPORTS
+
+SHOWN = 200
+"""Characters of a body."""
+
+MAX_RESULT = 1 << 20
+"""Bytes; the scheduler's default."""
+
+
+async def finish(stage: Stage, job: HandedOut, seconds: float | None = None) -> bytes:
+    """Return the result of a job that must finish, once its message is acknowledged.
+
+    Raises:
+        Unmet: it does not finish, or not in order.
+    """
+    report = await stage.ended(job, seconds)
+    if report is None:
+        raise Unmet(*why_no_report(stage, job))
+    if report.kind == "failed":
+        raise Unmet(
+            f"it failed: {shown(report.body)}",
+            "the job's args are those of a rehearsal job, unless --args gave others: see "
+            "docs/conformance.md",
+        )
+    await acknowledged(stage, job, report)
+    return result_of(report)
+
+
+def result_of(report: Report) -> bytes:
+    """Return the result in a ``finished`` as JSON text.
+
+    Raises:
+        Unmet: it is none.
+    """
+    body = report.body or b"null"
+    if report.kind == "finished_with_jobs":
+        return bytes(valid(report).result)
+    kind = (report.message.properties.content_type or "").partition(";")[0].strip().lower()
+    if kind == "text/plain":
+        return json.dumps(body.decode(errors="replace")).encode()
+    try:
+        check_json(body, "result", MAX_RESULT)
+    except RequestError as error:
+        raise Unmet(
+            f"its result is no JSON: {shown(body)} ({error.message})",
+            "write the result as JSON, or send it with content_type text/plain",
+        ) from None
+    return body
+
+
+async def acknowledged(stage: Stage, job: HandedOut, report: Report) -> None:
+    """Return once the message of a job that was reported on is acknowledged.
+
+    Raises:
+        Unmet: it is not, or it was before the report.
+    """
+    if any(consumer.no_ack for consumer in stage.journal.consumers(stage.queue)):
+        return  # told already
+    if not await stage.until(lambda: stage.settled(job)):
+        raise Unmet(
+            "it reports, and does not acknowledge the job's message",
+            "acknowledge (basic.ack) when the report is published; until then the broker counts "
+            "the job as running, and gives it to another worker after half an hour",
+        )
+    settled = stage.journal.settlements(job.token)[-1]
+    if stage.journal.reports_on(job.token, "lease"):
+        return  # it holds a lease, and acknowledged because of that
+    if settled.order < report.order:
+        raise Unmet(
+            "it acknowledges the job's message before it reports",
+            "publish the report first, wait for its confirm, then acknowledge: a worker that dies "
+            "in between loses the job",
+        )
+    if settled.how != "ack":
+        raise Unmet(
+            f"it reports, and then gives the message back ({settled.how})",
+            "acknowledge the message of a job that was reported on",
+        )
+
+
+def valid(report: Report) -> Any:
+    """Return the body of a report as the scheduler reads it.
+
+    Raises:
+        Unmet: the scheduler would refuse it.
+    """
+    model = REPORTS.get(report.kind)
+    if model is None or model is msgspec.Raw:
+        known = ", ".join(REPORTS)
+        raise Unmet(f"it sends a report of type {report.kind!r}", f"there are: {known}")
+    try:
+        return decode(report.body or b"{}", model)
+    except RequestError as error:
+        raise Unmet(
+            f"its report {report.kind} is not valid: {error.message}: {shown(report.body)}",
+            f"see {report.kind} in the appendix of docs/protocol.md",
+        ) from None
+
+
+async def dropped(stage: Stage, job: HandedOut, what: str) -> None:
+    """Return once the worker has dropped a job unrun.
+
+    Args:
+        stage: of the rehearsal.
+        job: that must not run.
+        what: it is, in words.
+
+    Raises:
+        Unmet: it ran, or was given back to the queue.
+    """
+    await stage.until(lambda: stage.settled(job) or stage.final(job))
+    report = stage.final(job)
+    if report is not None:
+        raise Unmet(f"it ran {what}: {report.kind}", "look at the tokens before a job is started")
+    if not stage.settled(job):
+        if not stage.delivered(job):
+            raise Unmet(*why_no_report(stage, job))
+        raise Unmet(
+            f"it keeps the message of {what}", "acknowledge the message of a job that is dropped"
+        )
+    how = stage.journal.settlements(job.token)[-1].how
+    if how != "ack":
+        raise Unmet(
+            f"it gives {what} back to the broker ({how})",
+            "acknowledge it, after a report `released`",
+        )
+    remark_unreleased(stage, job, what)
+
+
+def remark_unreleased(stage: Stage, job: HandedOut, what: str) -> None:
+    """Remark that nobody was told that a job was dropped."""
+    if not stage.journal.reports_on(job.token, "released"):
+        stage.remark(
+            f"it drops {what} without a report `released`",
+            "report `released`: else its workers are told of that job at each hello",
+        )
+
+
+def why_no_report(stage: Stage, job: HandedOut) -> tuple[str, str]:
+    """Return why no report on a job has come, as far as it can be seen, and the advice."""
+    journal = stage.journal
+    if stage.process is not None and stage.process.deaths and not stage.settled(job):
+        death = stage.process.deaths[-1]
+        return death.text, "answer `failed` for what goes wrong in a job, and go on"
+    if not stage.delivered(job):
+        return (
+            f"it did not take the job within {stage.plan.patience:g} s",
+            "it must consume the queue all the time, and settle each message that it was given",
+        )
+    since = journal.deliveries(job.token)[0].order
+    return next(_signs(stage, job, since), _silence(stage, job))
+
+
+def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]]:
+    journal = stage.journal
+    for report in journal.reports:
+        if report.order > since and report.kind in FINAL and not stage.gave(report.token):
+            told = "none" if report.token is None else repr(report.token)
+            yield (
+                f"its report has not the job's correlation_id (it has {told})",
+                "copy the property correlation_id of the job's message into the report",
+            )
+    for entry in journal.entries[since:]:
+        if isinstance(entry.event, Refused):
+            refused = entry.event
+            yield (
+                f"the broker closed its {refused.scope}: {refused.code} {refused.text}",
+                "the broker's text says what it did wrong",
+            )
+    for message in journal.published_elsewhere(since):
+        yield (
+            f"it published to exchange {message.exchange!r} with routing key "
+            f"{message.routing_key!r}, where nobody reads it",
+            "publish to the default exchange, with the job's reply_to as routing key",
+        )
+    for entry in journal.entries[since:]:
+        if isinstance(entry.event, Returned):
+            yield "its report reached no queue", "publish to the job's reply_to"
+
+
+def _silence(stage: Stage, job: HandedOut) -> tuple[str, str]:
+    settled = stage.journal.settlements(job.token)
+    if settled:
+        return (
+            f"it settled the job's message ({settled[-1].how}) without a report",
+            "publish the result to the job's reply_to, with its correlation_id, then acknowledge",
+        )
+    return (
+        f"it took the job, and said nothing within {stage.plan.patience:g} s",
+        "publish the result to the job's reply_to, with its correlation_id, then acknowledge; if "
+        "its jobs take longer, raise --patience",
+    )
+
+
+def args_or_unchecked(args: bytes | None, option: str) -> bytes:
+    """Return args that a check needs.
+
+    Raises:
+        Unchecked: none were given.
+    """
+    if args is None:
+        raise Unchecked(f"--args was given and {option} was not: what to ask for is not known")
+    return args
+
+
+def shown(body: bytes) -> str:
+    """Return the beginning of a body."""
+    text = body.decode(errors="replace")
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,0 +1,91 @@
+"""Runs all checks against one worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterator
+
+from broker_queue.conformance import level_1, level_2, level_3
+from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.stage import Plan, Stage
+from broker_queue.conformance.verdict import Outcome, Rating, Result
+
+CHECKS: tuple[tuple[int, tuple[Check, ...]], ...] = (
+    (1, level_1.CHECKS),
+    (2, level_2.CHECKS),
+    (3, level_3.CHECKS),
+)
+
+ALL = tuple(check.name for _, checks in CHECKS for check in checks)
+
+ESSENTIAL = frozenset({"consume", "result"})
+"""Without these, nothing else can be seen."""
+
+
+async def rehearse(
+    plan: Plan,
+    *,
+    only: Container[str] = ALL,
+    on_ready: Callable[[str], None],
+    on_result: Callable[[Result], None],
+    echo: Callable[[str], None],
+) -> Rating:
+    """Return what all checks have found.
+
+    Args:
+        plan: of the rehearsal.
+        only: names of the checks to be made; the essential ones are made in any case.
+        on_ready: called with the URL for the worker before it is started.
+        on_result: called with each result as it comes.
+        echo: called with each line that the worker prints.
+
+    Raises:
+        ConfigurationError: the namespace is in use, or the port.
+        Unavailable: the broker does not answer.
+    """
+    results: list[Result] = []
+    async with Stage(plan, on_ready, echo) as stage:
+        hindrance = ""
+        for level, check in _chosen(only):
+            result = await _result(stage, level, check, hindrance)
+            results.append(result)
+            on_result(result)
+            hindrance = hindrance or stage.hindrance
+    return Rating(plan.job_type, tuple(results))
+
+
+def _chosen(only: Container[str]) -> Iterator[tuple[int, Check]]:
+    for level, checks in CHECKS:
+        for check in checks:
+            if check.name in only or check.name in ESSENTIAL:
+                yield level, check
+
+
+async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Result:
+    if hindrance:
+        return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
+    begun = time.monotonic()
+    outcome, text, advice = await _run(stage, check)
+    if outcome is not Outcome.FAILED and stage.remarks:
+        outcome = Outcome.WARNING
+    for remark, remedy in stage.remarks:
+        text, advice = _joined(text, remark), _joined(advice, remedy)
+    stage.remarks.clear()
+    await stage.calm_down()
+    seconds = time.monotonic() - begun
+    return Result(check.name, level, check.title, outcome, text, advice, seconds)
+
+
+async def _run(stage: Stage, check: Check) -> tuple[Outcome, str, str]:
+    try:
+        return Outcome.PASSED, await check.run(stage), ""
+    except Unmet as unmet:
+        if unmet.ends:
+            stage.hindrance = f"not looked at, since {check.name} failed"
+        return Outcome.FAILED, unmet.text, unmet.advice
+    except Unchecked as reason:
+        return Outcome.UNCHECKED, str(reason), ""
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}\n{second}" if first else second

@@ -23,8 +23,8 @@ from broker_queue.protocol.reports import (
     Released,
     Started,
 )
+from broker_queue.protocol.results import as_json, with_way_out
 from scheduler.incoming.addressing import Parked, encoding_note, reply_address
-from scheduler.incoming.results import as_json, with_way_out
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules import lifecycle

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from broker_queue.amqp.channel import Delivery
-from broker_queue.protocol.names import reply_to_is_allowed
+from broker_queue.errors import Invalid
+from broker_queue.protocol.names import HEADER_PROTOCOL, PROTOCOL_VERSION, reply_to_is_allowed
 from scheduler.operations.transaction import ReplyAddress
 
 
@@ -28,3 +29,18 @@ def encoding_note(content_encoding: str | None) -> str:
     if not content_encoding or content_encoding.lower() in {"utf-8", "identity"}:
         return ""
     return f"; its content_encoding is {content_encoding!r}, and nothing is decoded: send it plain"
+
+
+def refuse_newer(delivery: Delivery) -> None:
+    """Return if a message is of a version of the protocol that is spoken here.
+
+    Raises:
+        Invalid: its header `protocol` names another; what it means is not guessed.
+    """
+    version = delivery.headers[HEADER_PROTOCOL]
+    if version != PROTOCOL_VERSION:
+        raise Invalid(
+            f"headers.protocol: this scheduler speaks version {PROTOCOL_VERSION} of the protocol, "
+            f"the message is of version {repr(version)[:20]}; leave the header out for version 1",
+            {"field": "headers.protocol"},
+        )

@@ -24,7 +24,7 @@ from broker_queue.protocol.reports import (
     Started,
 )
 from broker_queue.protocol.results import as_json, with_way_out
-from scheduler.incoming.addressing import Parked, encoding_note, reply_address
+from scheduler.incoming.addressing import Parked, encoding_note, refuse_newer, reply_address
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules import lifecycle
@@ -58,6 +58,13 @@ def read_reports(
     started = delivery.headers.get(words.HEADER_STARTED)
     if not isinstance(started, int) or isinstance(started, bool) or started < 0:
         started = None
+    if words.HEADER_PROTOCOL in delivery.headers:
+        try:
+            refuse_newer(delivery)
+        except Invalid as error:
+            kind = delivery.type or "finished"
+            refused = _Report(kind, delivery.body, reply=reply_address(delivery))
+            return [_refused(refused, token, error.message)], None
     report = _Report(
         delivery.type or "finished",
         delivery.body,

@@ -11,8 +11,9 @@ from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol.bare import BARE
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import REQUESTS, Error, Message
+from broker_queue.protocol.names import HEADER_PROTOCOL
 from broker_queue.protocol.reports import REPORTS
-from scheduler.incoming.addressing import Parked, encoding_note, reply_address
+from scheduler.incoming.addressing import Parked, encoding_note, refuse_newer, reply_address
 from scheduler.incoming.bare import read_bare
 from scheduler.operations.transaction import ReplyAddress
 
@@ -54,6 +55,8 @@ def error_body(error: RequestError) -> Error:
 
 
 def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
+    if HEADER_PROTOCOL in delivery.headers:
+        refuse_newer(delivery)
     if not delivery.type:
         bare = read_bare(delivery.body, delivery.message_id or "")
         return Request(BARE, bare, delivery.body, reply, delivery)

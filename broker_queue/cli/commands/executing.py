@@ -63,14 +63,14 @@ def execute(
         ),
     ] = None,
     grace: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="DURATION",
             help="How long running jobs may go on after SIGTERM. [default: 30s]",
             parser=duration,
             show_default=False,
         ),
-    ] = GRACE,
+    ] = None,
     max_result_bytes: Annotated[
         int,
         typer.Option(metavar="N", help="Longest result; the scheduler has a limit too.", min=1),
@@ -95,7 +95,7 @@ def execute(
         channels=channels or ("",),
         concurrency=concurrency,
         name=name,
-        grace=grace,
+        grace=GRACE if grace is None else grace,
         max_result_bytes=max_result_bytes,
     )
     place = Place(run.url, run.names.namespace)

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from broker_queue.client import JobQueue
+from broker_queue.conformance.rehearsal import ODD_ARGS
 from broker_queue.graph import Graph
 from broker_queue.job import JobId, State
+from broker_queue.protocol.codec import RawJson
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.support.schedulers import RunningScheduler
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
@@ -39,6 +41,8 @@ wait
 
 GATE = "touch begun; while [ ! -e gate ]; do sleep 0.02; done"
 GATED = f"{GATE}; echo '\"done\"'"
+
+REHEARSAL = Path(__file__).parents[1] / "conformance" / "rehearsal.sh"
 
 SHOW_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
@@ -407,6 +411,19 @@ async def test_many_quick_jobs(command_line: CommandLine, queue: JobQueue) -> No
 
         await until(has_no_children)
         assert open_files(launcher) < 10
+
+
+async def test_the_rehearsal_script_keeps_the_contract(
+    command_line: CommandLine, queue: JobQueue
+) -> None:
+    async with command_line.running("exec", "run", "--", "sh", str(REHEARSAL)):
+        for args in ODD_ARGS:
+            job = await queue.enqueue("run", RawJson(args))
+            assert (await queue.wait([job], timeout=PATIENCE))[0].raw_result == args
+        failing = await ending(queue, {"fail": "as\ntold"})
+        assert (failing.error.code, failing.error.message) == ("exit_1", "as\ntold")
+        malformed = await ending(queue, "no object", max_attempts=2)
+        assert (malformed.error.code, malformed.attempt) == ("invalid_args", 1)
 
 
 async def test_a_program_that_cannot_be_started_fails_the_job(

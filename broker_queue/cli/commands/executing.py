@@ -41,7 +41,9 @@ def execute(
     program: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- COMMAND [ARG]...", help="Started for each of them.", show_default=False
+            metavar="-- COMMAND",
+            help="A program and its arguments, started for each of them.",
+            show_default=False,
         ),
     ],
     *,

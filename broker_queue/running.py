@@ -110,7 +110,7 @@ class Job:
             Invalid: `data` has no JSON form.
         """
         body = messages.encode(
-            messages.Progress(
+            reports.Progressed(
                 fraction=None if fraction is None else min(max(float(fraction), 0.0), 1.0),
                 message=None if message is None else message[:1_000],
                 data=UNSET if data is None else Raw(to_json(data, "data")),

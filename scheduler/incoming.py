@@ -12,7 +12,7 @@ from broker_queue.errors import Invalid, RequestError, TooLarge
 from broker_queue.job import FailureCode
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
-from broker_queue.protocol.messages import REQUESTS, Error, Message, Progress, encode
+from broker_queue.protocol.messages import REQUESTS, Error, Message, encode
 from broker_queue.protocol.names import MAX_DETAILS_BYTES, reply_to_is_allowed
 from broker_queue.protocol.reports import (
     REPORTS,
@@ -20,6 +20,7 @@ from broker_queue.protocol.reports import (
     Failed,
     FinishedWithJobs,
     Lease,
+    Progressed,
     Released,
     Started,
 )
@@ -272,7 +273,7 @@ def _understood(report: _Report, token: Token, terms: Terms) -> Incoming:
             return Incoming(token, fail, error=error, reply=reply)
         case Started():
             return Incoming(token, Start(number, message.worker), reply=reply)
-        case Progress():
+        case Progressed():
             _check_data(message)
             return Incoming(token, None, progress=encode(message), reply=reply)
         case Lease():
@@ -292,7 +293,7 @@ def _bounded(failed: Failed) -> msgspec.Raw | msgspec.UnsetType:
     return msgspec.Raw(msgspec.json.encode({"problem": problem}))
 
 
-def _check_data(progress: Progress) -> None:
+def _check_data(progress: Progressed) -> None:
     if not isinstance(progress.data, msgspec.UnsetType) and not _fits(progress.data):
         size = len(bytes(progress.data))
         raise TooLarge(

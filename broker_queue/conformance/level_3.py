@@ -340,5 +340,5 @@ CHECKS = (
     Check("lease", "holds a long job by a lease", lease),
     Check("lease_lost", "stops a job whose lease is lost", lease_lost),
     Check("held_through_cut", "keeps a leased job through a lost connection", held_through_cut),
-    Check("shutdown", "told to stop, ends or gives back its jobs", shutdown),
+    Check("shutdown", "ends or gives back its jobs when it is told to stop", shutdown),
 )

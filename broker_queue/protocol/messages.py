@@ -22,8 +22,19 @@ Milliseconds = Annotated[
 TEN_YEARS = 315_360_000
 """Seconds."""
 
+UUID_PATTERN = "^(-*[0-9A-Fa-f]){32}-*$"
+"""Where its hyphens are does not matter."""
+
 Seconds = Annotated[float, Meta(ge=0, le=TEN_YEARS, description="seconds, at most ten years")]
-Id = Annotated[str, Meta(min_length=32, max_length=36, description="a UUID")]
+Id = Annotated[
+    str,
+    Meta(
+        min_length=32,
+        max_length=36,
+        description="a UUID",
+        extra_json_schema={"pattern": UUID_PATTERN},  # each id is parsed anyway
+    ),
+]
 JobType = Annotated[str, Meta(pattern=TYPE_PATTERN, description="name of a job type")]
 Channel = Annotated[str, Meta(pattern=CHANNEL_PATTERN, description="name of a channel, or empty")]
 Label = Annotated[str, Meta(max_length=200, description="a name for people")]
@@ -40,18 +51,26 @@ def null() -> Raw:
     return Raw(b"null")
 
 
-class Message(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Base of all bodies: unknown fields are refused, defaults are left out."""
+class Message(Struct, omit_defaults=True, kw_only=True):
+    """Base of all bodies: defaults are left out.
+
+    Whoever reads an answer, an event or a control message passes over fields that it does not know:
+    a later scheduler may have more of them.
+    """
 
 
-class Dependency(Message):
+class StrictMessage(Message, forbid_unknown_fields=True):
+    """Base of what the scheduler reads: an unknown field is refused, it may be a misspelt one."""
+
+
+class Dependency(StrictMessage):
     """An edge: the job that has it waits for `job`."""
 
     job: Target
     condition: Condition = Condition.SUCCESS
 
 
-class Reference(Message):
+class Reference(StrictMessage):
     """Put the part of a result that `pointer` names in place of what `at` names in the args."""
 
     at: Pointer
@@ -59,7 +78,7 @@ class Reference(Message):
     pointer: Pointer = ""
 
 
-class Backoff(Message):
+class Backoff(StrictMessage):
     """How long to wait before the next attempt: ``initial * factor ** (attempt - 1)``."""
 
     initial: Seconds = 1.0
@@ -68,7 +87,7 @@ class Backoff(Message):
     jitter: Annotated[float, Meta(ge=0, le=1, description="share of the wait left to chance")] = 0.2
 
 
-class NewJob(Message):
+class NewJob(StrictMessage):
     """A job as a client submits it. Without a `type` it is a milestone: it needs no worker."""
 
     id: Id
@@ -87,7 +106,7 @@ class NewJob(Message):
     traceparent: Annotated[str, Meta(max_length=200)] | None = None
 
 
-class Extension(Message):
+class Extension(StrictMessage):
     """Dependencies added to a job that has not been handed out yet."""
 
     job: Target
@@ -95,14 +114,14 @@ class Extension(Message):
     references: list[Reference] = []
 
 
-class NewGraph(Message):
+class NewGraph(StrictMessage):
     """The graph that the jobs of a submit belong to. An id that exists already is extended."""
 
     id: Id
     name: Label | None = None
 
 
-class Submit(Message):
+class Submit(StrictMessage):
     """Request ``submit``: jobs and edges, all or nothing; jobs may name each other by position.
 
     A submit too large for one message goes in `parts`, each with the same graph id and its own
@@ -125,7 +144,7 @@ class Submitted(Message):
     complete: bool = True
 
 
-class GetStatus(Message):
+class GetStatus(StrictMessage):
     """Request ``status``. What does not fit one answer is named in `more`, to be asked next."""
 
     jobs: Annotated[list[Id], Meta(min_length=1, max_length=10_000)]
@@ -134,7 +153,7 @@ class GetStatus(Message):
     result: bool = True
 
 
-class Wait(Message):
+class Wait(StrictMessage):
     """Request ``wait``: answered when all (or `any`) of the jobs have ended, or after `timeout`."""
 
     jobs: Annotated[list[Id], Meta(min_length=1, max_length=10_000)]
@@ -149,7 +168,7 @@ class Waited(Message):
     open: list[Id] = []
 
 
-class Cancel(Message):
+class Cancel(StrictMessage):
     """Request ``cancel``: jobs, optionally with all that depend on them, or a whole graph."""
 
     jobs: Annotated[list[Id], Meta(max_length=10_000)] = []
@@ -166,7 +185,7 @@ class CanceledJobs(Message):
     already_final: int = 0
 
 
-class Retry(Message):
+class Retry(StrictMessage):
     """Request ``retry``: copies of failed or canceled jobs and of what was skipped because of them.
 
     A skipped job itself cannot be named: the job because of which it was skipped is to be retried.
@@ -189,7 +208,7 @@ class Retried(Message):
     jobs: list[RetriedJob]
 
 
-class Explain(Message):
+class Explain(StrictMessage):
     """Request ``explain``."""
 
     job: Id
@@ -214,7 +233,7 @@ class Explanation(Message):
     reasons: list[Reason] = []
 
 
-class ListJobs(Message):
+class ListJobs(StrictMessage):
     """Request ``list``: newest first. `before` is the `next` of the page before."""
 
     states: list[State] = []
@@ -227,14 +246,14 @@ class ListJobs(Message):
     before: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
 
 
-class ListGraphs(Message):
+class ListGraphs(StrictMessage):
     """Request ``graphs``: newest first."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     before: Annotated[int, Meta(ge=0, le=1 << 53)] | None = None
 
 
-class GetGraph(Message):
+class GetGraph(StrictMessage):
     """Request ``graph``: how many of its jobs are in which state, by type."""
 
     graph: Id
@@ -274,7 +293,7 @@ class Error(Message):
 
 
 class Progress(Message):
-    """What a worker says of a running job; the last one is kept."""
+    """What a worker said of a running job; the last one is kept."""
 
     fraction: Annotated[float, Meta(ge=0, le=1)] | None = None
     message: Annotated[str, Meta(max_length=1000)] | None = None
@@ -327,7 +346,7 @@ class StatusPage(Message):
     next: int | None = None
 
 
-class Hello(Message):
+class Hello(StrictMessage):
     """Request ``hello``: a worker names itself, at its start and every half minute."""
 
     worker: Annotated[str, Meta(min_length=1, max_length=150)]
@@ -356,7 +375,7 @@ class Welcome(Message):
     canceled: list[str] = []
 
 
-class GetWorkers(Message):
+class GetWorkers(StrictMessage):
     """Request ``workers``."""
 
 
@@ -382,7 +401,7 @@ class WorkersPage(Message):
     workers: list[WorkerStatus]
 
 
-class GetInfo(Message):
+class GetInfo(StrictMessage):
     """Request ``info``."""
 
 
@@ -440,7 +459,7 @@ class Operation(NamedTuple):
     the broker. The others are dropped once nobody waits for their answer.
     """
 
-    request: type[Message]
+    request: type[StrictMessage]
     answer: type[Message]
     writes: bool = False
 

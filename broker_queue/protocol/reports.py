@@ -15,17 +15,18 @@ from broker_queue.protocol.messages import (
     NewJob,
     Progress,
     Seconds,
+    StrictMessage,
     null,
 )
 
 
-class Started(Message):
+class Started(StrictMessage):
     """Report ``started``."""
 
     worker: Annotated[str, Meta(max_length=150)] | None = None
 
 
-class Lease(Message):
+class Lease(StrictMessage):
     """Reports ``lease`` and ``heartbeat``: a worker that runs a job is heard of, and will be again.
 
     Once a ``lease`` is answered `accepted`, the worker acknowledges the job's message. From then on
@@ -35,7 +36,7 @@ class Lease(Message):
     worker: Annotated[str, Meta(max_length=150)] | None = None
 
 
-class Failed(Message):
+class Failed(StrictMessage):
     """Report ``failed``. `delay` replaces the job's back-off for this once."""
 
     code: Annotated[str, Meta(min_length=1, max_length=200)] = FailureCode.FAILED
@@ -45,13 +46,17 @@ class Failed(Message):
     delay: Seconds | None = None
 
 
-class Released(Message):
+class Progressed(Progress, forbid_unknown_fields=True):
+    """Report ``progress``: how far a running job is; the last one is kept."""
+
+
+class Released(StrictMessage):
     """Report ``released``: handed back unrun; not counted as an attempt."""
 
     reason: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class FinishedWithJobs(Message):
+class FinishedWithJobs(StrictMessage):
     """Report ``finished_with_jobs``: the result, and jobs that exist from this moment on."""
 
     result: Raw = msgspec.field(default_factory=null)
@@ -65,7 +70,7 @@ SmallReport: TypeAlias = Literal[
 """Reports that may be in a ``batch``."""
 
 
-class BatchItem(Message):
+class BatchItem(StrictMessage):
     """One small report inside a ``batch``.
 
     Without a body, or with `null`, it is as the report's own message without a body: a `finished`
@@ -91,7 +96,7 @@ REPORTS: dict[str, Any] = {
     "finished_with_jobs": FinishedWithJobs,
     "failed": Failed,
     "started": Started,
-    "progress": Progress,
+    "progress": Progressed,
     "released": Released,
     "lease": Lease,
     "heartbeat": Lease,

@@ -137,11 +137,12 @@ def id_bytes(text: str, field_name: str) -> bytes:
     Raises:
         Invalid: it is none.
     """
+    digits = text.replace("-", "")
     try:
-        identity = bytes.fromhex(text.replace("-", ""))
+        identity = bytes.fromhex(digits)
     except ValueError:
         identity = b""
-    if len(identity) != 16:
+    if len(identity) != 16 or len(digits) != 32:  # spaces between bytes are passed over
         raise Invalid(
             f"{field_name}: {text!r} is no UUID (32 hexadecimal digits and hyphens)",
             {"field": field_name},

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 from aiormq import spec
 from pamqp import frame, header
 from pamqp.constants import FRAME_HEADER, FRAME_METHOD
 
-_PROTOCOL_HEADER = 8
-_PREFIX = 7
-"""Bytes of a frame before its payload: type, channel, size; one more follows it."""
+from tests.support.frames import Frames
 
 
 class Tally:
@@ -56,27 +53,14 @@ class _Sent:
     def __init__(self, tally: Tally, namespace: str) -> None:
         self._tally = tally
         self._namespace = namespace
-        self._unread = b""
-        self._has_begun = False
+        self._frames = Frames(from_client=True)
         self._exchanges: dict[int, str] = {}
         """By channel: of the message whose properties come next."""
 
     def __call__(self, data: bytes) -> None:
         self._tally.sent += len(data)
-        self._unread += data
-        if not self._has_begun and len(self._unread) >= _PROTOCOL_HEADER:
-            self._unread = self._unread[_PROTOCOL_HEADER:]
-            self._has_begun = True
-        for text in self._frames():
+        for text in self._frames.take(data):
             self._read(text)
-
-    def _frames(self) -> Iterator[bytes]:
-        while self._has_begun and len(self._unread) >= _PREFIX:
-            size = _PREFIX + int.from_bytes(self._unread[3:_PREFIX], "big") + 1
-            if len(self._unread) < size:
-                return
-            text, self._unread = self._unread[:size], self._unread[size:]
-            yield text
 
     def _read(self, text: bytes) -> None:
         if text[0] not in (FRAME_METHOD, FRAME_HEADER):

@@ -133,3 +133,14 @@ def test_ids_survive_their_two_forms() -> None:
     identity = new_job_id()
     assert id_text(id_bytes(identity, "id")) == identity
     assert id_text(id_bytes(identity.upper().replace("-", ""), "id")) == identity
+
+
+@pytest.mark.parametrize("wrong", ["0 1 " * 8, "00 " * 12, "00" * 15 + "  ", "0" * 31 + "x"])
+def test_what_is_no_id_is_refused(wrong: str) -> None:
+    with pytest.raises(Invalid, match="is no UUID"):
+        id_bytes(wrong, "id")
+
+
+def test_an_id_has_no_spaces() -> None:
+    with pytest.raises(Invalid, match="is no UUID"):
+        id_bytes("00 " * 4 + "00" * 12, "id")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -24,18 +23,25 @@ from pydantic_core import PydanticUndefined
 from benchmarks import summary, tables
 from benchmarks.scale import tables as scale
 from broker_queue.cli.exit_codes import MEANING
+from broker_queue.conformance.rehearse import CHECKS
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
+from broker_queue.protocol.names import Names
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
+from tests.support import schemas
+from tests.support.asyncapi import document
 
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SCHEMAS = DOCS / "schemas.json"
+ASYNCAPI = DOCS / "asyncapi.yaml"
+NAMES = Names("bq")
+"""With the namespace that the docs write."""
 
 
 def state_diagram() -> str:
@@ -172,6 +178,16 @@ def crash_points() -> str:
     )
 
 
+def conformance_checks() -> str:
+    """What the conformance kit looks at."""
+    rows = [
+        f"| {level} | `{check.name}` | it {check.title} |"
+        for level, checks in CHECKS
+        for check in checks
+    ]
+    return "\n".join(["| level | check | what must hold |", "| --- | --- | --- |", *rows])
+
+
 def exit_codes() -> str:
     """Exit codes of the command line."""
     rows = [f"| {code.value} | {meaning} |" for code, meaning in MEANING.items()]
@@ -193,6 +209,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "failure-codes": failure_codes,
     "crash-points": crash_points,
     "exit-codes": exit_codes,
+    "conformance-checks": conformance_checks,
     "benchmark-throughput": lambda: tables.throughput(summary.read()),
     "benchmark-latency": lambda: tables.latency(summary.read()),
     "benchmark-processor": lambda: tables.processor(summary.read()),
@@ -207,30 +224,9 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def schemas() -> str:
-    """JSON Schemas (2020-12) of every body."""
-    models: list[Any] = []
-    for operation in messages.REQUESTS.values():
-        models += [operation.request, operation.answer]
-    models += [model for model in reports.REPORTS.values() if model is not msgspec.Raw]
-    models += [messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer]
-    models.append(JobHeaders)
-    _, components = msgspec.json.schema_components(
-        models, ref_template="#/$defs/{name}", schema_hook=_schema_of_raw
-    )
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:broker-queue:protocol:1",
-        "$defs": dict(sorted(components.items())),
-    }
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    # In JSON Schema "$" is the end of the text; the look-ahead, for Python's "$", others do not know.
-    return text.replace("(?!\\\\n)", "")
-
-
 def generate() -> dict[Path, str]:
     """Return every generated file as it should be."""
-    found = {SCHEMAS: schemas()}
+    found = {SCHEMAS: schemas.document(), ASYNCAPI: document.as_yaml(NAMES)}
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text()
         if "<!-- generated: " in text:
@@ -304,7 +300,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _type_text(hint: Any) -> str:
-    schema = msgspec.json.schema(hint, schema_hook=_schema_of_raw)
+    schema = msgspec.json.schema(hint, schema_hook=schemas.schema_of_raw)
     return _schema_text(schema).replace("|", "\\|")
 
 
@@ -337,12 +333,6 @@ def _bounds(schema: dict[str, Any], what: str) -> str:
         return ""
     unit = {"Items": " items", "Length": " characters", "imum": ""}[what]
     return f", {low if low is not None else 0} to {high if high is not None else '…'}{unit}"
-
-
-def _schema_of_raw(model: type) -> dict[str, Any]:
-    if model is msgspec.Raw:
-        return {}
-    raise NotImplementedError(model)
 
 
 def _sentences(text: str | None) -> str:

@@ -1,0 +1,1 @@
+"""The AsyncAPI document, from the models of the code and a table of who sends what where."""

@@ -106,6 +106,7 @@ class Stderr:
 
     def _take_line(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace").rstrip("\r")
+        text = text.rpartition("\r")[2]  # what a terminal would show of a progress bar
         if self._tell(text):
             self._kept.append(text)
 

@@ -233,12 +233,13 @@ async def test_lines_with_progress_are_told_and_not_logged(
 async def test_control_characters_and_bad_text_do_no_harm_in_the_log(
     command_line: CommandLine, queue: JobQueue
 ) -> None:
-    script = r"printf 'a\033[31mb\377\n' >&2; head -c 20000 /dev/zero | tr '\0' x >&2; exit 1"
+    script = r"printf ' 10%%\r 20%%\r\na\033[31mb\377\n' >&2; head -c 20000 /dev/zero | tr '\0' x >&2; exit 1"
     async with worker_of(command_line, script) as process:
         status = await ending(queue)
         process.send_signal(signal.SIGTERM)
         found = await finish(process)
     assert r"a\x1b[31mb\xff" in found.err
+    assert f"{status.id}:  20%\n" in found.err, "a progress bar as a terminal shows it"
     assert max(map(len, found.err.splitlines())) < 10_000
     assert set(status.error.message) == {"x"}
 

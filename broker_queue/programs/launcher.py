@@ -117,7 +117,7 @@ class Launcher:
             request = {"start": launched.number, "environment": dict(environment)}
             with stdin_of(stdin) as source, out.writing, err.writing:
                 descriptors = [each.fileno() for each in (source, out.writing, err.writing)]
-                await self._send(request, descriptors)
+                await self._send_or_wait(request, descriptors)
             self._launched[launched.number] = launched
             try:
                 yield launched
@@ -131,11 +131,23 @@ class Launcher:
         if launched.ended.done() and not launched.ended.cancelled():
             launched.ended.exception()  # seen
         if launched.number in self._launched:
-            await self._send({"stop": launched.number})
+            with suppress(ConnectionError):  # then all of them are being killed
+                await self._send({"stop": launched.number})
             await launched.gone
 
+    async def _send_or_wait(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Send; if nobody hears it any more, wait until the worker is canceled for that reason."""
+        try:
+            await self._send(request, descriptors)
+        except ConnectionError:
+            await asyncio.Event().wait()
+
     async def _send(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send a request in one piece, which those of a few kilobytes are."""
+        """Send a request in one piece, which those of a few kilobytes are.
+
+        Raises:
+            ConnectionError: the process that starts programs has died.
+        """
         data = json.dumps(request).encode() + b"\n"
         attached = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         while True:
@@ -144,9 +156,6 @@ class Launcher:
             except BlockingIOError:
                 await asyncio.sleep(PAUSE)
                 continue
-            except OSError:
-                await asyncio.Event().wait()  # it has died: until the worker is canceled
-                raise
             if sent != len(data):
                 raise BrokerQueueError(f"a request of {len(data)} bytes was sent in part only")
             return

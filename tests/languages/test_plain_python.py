@@ -1,0 +1,74 @@
+"""The example in Python that uses pika and nothing of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker_queue.client import JobQueue
+from tests.languages import toolchains
+from tests.languages.duties import LEVEL_2, Duty, Stage
+from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
+
+FACTS = {
+    "title": "Fox",
+    "fingerprint": {"sha256": "abc", "bytes": 45, "characters": 44},
+    "words": {"words": 9, "top": [["the", 2], ["brown", 1]]},
+    "lines": {"lines": 1, "longest": 44},
+    "sentences": {"sentences": 1, "longest": "The quick brown fox."},
+}
+
+REPORT = """\
+# Fox
+
+- 44 characters in 45 bytes
+- 1 lines, the longest of 44 characters
+- 9 words, most often: the (2), brown (1)
+- 1 sentences, the longest:
+
+> The quick brown fox.
+
+SHA-256: `abc`
+"""
+
+
+@pytest.fixture(scope="session")
+def worker() -> list[str]:
+    return toolchains.plain_python_worker()
+
+
+@pytest.fixture
+def stage(
+    worker: list[str],
+    queue: JobQueue,
+    raw: RawClient,
+    broker_url: str,
+    namespace: str,
+    database: Path,
+) -> Stage:
+    return Stage(
+        command=worker,
+        job_type="rehearsal.python",
+        url=broker_url,
+        namespace=namespace,
+        database=database,
+        queue=queue,
+        raw=raw,
+    )
+
+
+@pytest.mark.parametrize("duty", LEVEL_2, ids=lambda duty: duty.__name__)
+async def test_the_worker_keeps_the_protocol(duty: Duty, stage: Stage) -> None:
+    await duty(stage)
+
+
+async def test_a_report(stage: Stage) -> None:
+    async with stage.worker():
+        job = await stage.queue.enqueue("text.report", FACTS)
+        assert await stage.queue.result(job, timeout=PATIENCE) == {"report": REPORT}
+        job = await stage.queue.enqueue("text.report", {})
+        error = (await stage.ended(job)).error
+    assert error is not None
+    assert error.code == "invalid_args"

@@ -18,7 +18,7 @@ from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 from scheduler import clock
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
-from scheduler.incoming import Request, error_body
+from scheduler.incoming.requests import Request, error_body
 from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.explain import QueueFacts, Step, explain
@@ -202,10 +202,13 @@ class Answering:
         if status.state in (State.QUEUED, State.RUNNING) and status.type is not None:
             queue = self._names.job_queue(status.type, status.channel)
             depth = await self._depth(queue)
+            parked = await self._depth(self._names.parked)
             facts = QueueFacts(
                 name=queue,
                 consumers=None if depth is None else depth.consumers,
+                refusal=self._topology.refusal(queue) if depth is None else None,
                 messages=0 if depth is None else depth.messages,
+                parked=0 if parked is None else parked.messages,
                 is_handed_out=last.is_handed_out,
                 ahead_in_line=last.ahead,
             )
@@ -261,6 +264,8 @@ class Answering:
                     handed_out=handed_out,
                     messages=depth.messages if depth else 0,
                     consumers=depth.consumers if depth else 0,
+                    refusal=None if depth else self._topology.refusal(name),
+                    foreign=self._topology.is_foreign(name),
                 )
             )
         session = await self._outbox.session()

@@ -22,7 +22,10 @@ from scheduler.broker.inbox import Batch, Inbox
 from scheduler.broker.outbox import Outbox
 from scheduler.broker.topology import Topology
 from scheduler.hearing import Hearing
-from scheduler.incoming import Parked, Sorted, Terms, error_body, reply_address, sort
+from scheduler.incoming.addressing import Parked, reply_address
+from scheduler.incoming.reports import Terms
+from scheduler.incoming.requests import error_body
+from scheduler.incoming.sorting import Sorted, sort
 from scheduler.operations.timers import Leases
 from scheduler.publishing import Publishing, Settled
 from scheduler.reconciling import Reconciling

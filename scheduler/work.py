@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_queue.errors import RequestError
-from broker_queue.protocol.messages import Message, Submit
+from broker_queue.protocol.bare import BARE
+from broker_queue.protocol.messages import Message, NewJob, Submit
 from scheduler.clock import chance
-from scheduler.incoming import Request, error_body
+from scheduler.incoming.requests import Request, error_body
 from scheduler.operations import cancel, handout, recover, reports, retry, settle, submit, timers
 from scheduler.operations.reports import Incoming
 from scheduler.operations.timers import ALL_ARE_HEARD, Leases
@@ -84,17 +85,17 @@ class Done:
 
 def _is_small(request: Request) -> bool:
     message = request.message
-    return (
-        isinstance(message, Submit)
-        and message.parts == 1
-        and not message.extend
-        and len(request.body) <= SMALL_REQUEST
-    )
+    if len(request.body) > SMALL_REQUEST:
+        return False
+    if isinstance(message, Submit):
+        return message.parts == 1 and not message.extend
+    return isinstance(message, NewJob)
 
 
 Operation = Callable[[Transaction, Any, bytes], Message]
 
 OPERATIONS: dict[str, Operation] = {
+    BARE: submit.take_bare,
     "submit": submit.submit,
     "add_dependencies": submit.add_dependencies,
     "cancel": lambda transaction, request, _body: cancel.cancel(transaction, request),

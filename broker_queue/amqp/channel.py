@@ -91,6 +91,8 @@ class Delivery:
     routing_key: str
     redelivered: bool
     timestamp: Any = None
+    content_type: str | None = None
+    content_encoding: str | None = None
 
     async def acknowledge(self, *, multiple: bool = False) -> None:
         """Settle it (and, with `multiple`, all before it on this channel).
@@ -359,6 +361,8 @@ class Channel:
             routing_key=message.routing_key or "",
             redelivered=bool(getattr(delivery, "redelivered", False)),
             timestamp=properties.timestamp,
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
         )
 
     def _on_closed(self, closing: asyncio.Future[Any]) -> None:

@@ -188,7 +188,25 @@ def _inside(facts: Facts, info: Info) -> Iterator[Finding]:
 
 
 def _queues(info: Info) -> Iterator[Finding]:
-    unserved = [q for q in info.queues if not q.consumers and q.in_line + q.handed_out > 0]
+    refused = [q for q in info.queues if q.refusal is not None]
+    for queue in refused:
+        yield Finding(
+            Verdict.PROBLEM,
+            "queue",
+            f"{queue.queue}: the broker refuses it to the scheduler: {queue.refusal}",
+            "end the program that declared it, and let workers declare none",
+        )
+    for queue in info.queues:
+        if queue.foreign:
+            yield Finding(
+                Verdict.NOTE,
+                "queue",
+                f"{queue.queue} was declared by somebody else and is used as it is: perhaps without "
+                "a delivery limit, or gone with its last worker",
+                "let workers declare none, and delete it when it is empty",
+            )
+    idle = [q for q in info.queues if not q.consumers and q not in refused]
+    unserved = [q for q in idle if q.in_line + q.handed_out > 0]
     for queue in unserved:
         yield Finding(
             Verdict.PROBLEM,
@@ -196,7 +214,7 @@ def _queues(info: Info) -> Iterator[Finding]:
             f"{queue.queue}: {_jobs(queue)} ready and no worker consumes",
             f"start a worker with the type {queue.type}{_on_channel(queue)}",
         )
-    stranded = [q for q in info.queues if q.messages and not q.consumers and q not in unserved]
+    stranded = [q for q in idle if q.messages and q not in unserved]
     for queue in stranded:
         yield Finding(
             Verdict.PROBLEM,
@@ -205,7 +223,7 @@ def _queues(info: Info) -> Iterator[Finding]:
             "probably of running jobs whose worker died",
             f"start a worker with the type {queue.type}{_on_channel(queue)}",
         )
-    if not unserved and not stranded:
+    if not refused and not unserved and not stranded:
         served = sum(1 for queue in info.queues if queue.consumers)
         ready = sum(queue.in_line + queue.handed_out for queue in info.queues)
         text = f"{len(info.queues)} in all, {served} with workers, {counted(ready, 'job')} ready or running"

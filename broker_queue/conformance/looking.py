@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from broker_queue.conformance.stage import GRACE, Stage
 from broker_queue.errors import RequestError
 from broker_queue.protocol.codec import check_json, decode
 from broker_queue.protocol.reports import REPORTS
+from broker_queue.protocol.results import as_json
 
 SHOWN = 200
 """Characters of a body."""
@@ -58,20 +58,17 @@ def result_of(report: Report) -> bytes:
     Raises:
         Unmet: it is none.
     """
-    body = report.body or b"null"
     if report.kind == "finished_with_jobs":
         return bytes(valid(report).result)
-    kind = (report.message.properties.content_type or "").partition(";")[0].strip().lower()
-    if kind == "text/plain":
-        return json.dumps(body.decode(errors="replace")).encode()
     try:
-        check_json(body, "result", MAX_RESULT)
+        result = as_json(report.body, report.message.properties.content_type or "")
+        check_json(result, "result", MAX_RESULT)
     except RequestError as error:
         raise Unmet(
-            f"its result is no JSON: {shown(body)} ({error.message})",
-            "write the result as JSON, or send it with content_type text/plain",
+            f"its result is no JSON: {shown(report.body)} ({error.message})",
+            "write the result as JSON, or send it in UTF-8 with content_type text/plain",
         ) from None
-    return body
+    return result
 
 
 async def acknowledged(stage: Stage, job: HandedOut, report: Report) -> None:

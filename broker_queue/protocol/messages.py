@@ -136,12 +136,16 @@ class Submit(StrictMessage):
 
 
 class Submitted(Message):
-    """Answer to ``submit``; ``complete`` is false while parts are missing."""
+    """Answer to ``submit``; ``complete`` is false while parts are missing.
+
+    `ids` of the jobs, in order, only where they need not be in the request: in one without a type.
+    """
 
     jobs: int
     existed: int = 0
     graph: Id | None = None
     complete: bool = True
+    ids: list[Id] = []
 
 
 class GetStatus(StrictMessage):
@@ -415,6 +419,10 @@ class QueueStatus(Message):
     handed_out: int
     messages: int
     consumers: int
+    refusal: str | None = None
+    """Why the broker refuses it."""
+    foreign: bool = False
+    """Somebody else declared it, in another way than the scheduler would."""
 
 
 class Info(Message):

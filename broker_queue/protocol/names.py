@@ -18,6 +18,7 @@ REQUESTS_KEY = "requests"
 REPORTS_KEY = "reports"
 """Routing keys of the exchanges of these names."""
 
+HEADER_PROTOCOL = "protocol"
 HEADER_STARTED = "started"
 HEADER_REASON = "reason"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker_queue.amqp.channel import Delivery
 from broker_queue.amqp.connection import Session
 from broker_queue.background import Background
 from broker_queue.errors import Unavailable
 from broker_queue.failpoints import Point, failpoint
+from broker_queue.graph import new_job_id
+from broker_queue.job import parse_job_id
 from broker_queue.protocol.names import Names
 
 REQUEST_PREFETCH = 100
@@ -146,11 +148,27 @@ class Inbox:
                 delivery.channel.session.fail("a channel was lost before its messages were settled")
 
     def _putter(self, waiting: deque[Delivery]) -> Callable[[Delivery], None]:
+        are_requests = waiting is self._requests
+
         def put(delivery: Delivery) -> None:
+            if are_requests and not delivery.type:
+                delivery = _identified(delivery)
             waiting.append(delivery)
             self.arrived.set()
 
         return put
+
+
+def _identified(delivery: Delivery) -> Delivery:
+    """Return a bare request with a message id from which its jobs can have theirs.
+
+    It is made here, once: a batch may be read and folded twice, when a commit was in doubt.
+    """
+    try:
+        message_id = parse_job_id(delivery.message_id or "")
+    except ValueError:
+        message_id = new_job_id()
+    return replace(delivery, message_id=message_id)
 
 
 def _take(waiting: deque[Delivery], limit: int) -> list[Delivery]:

@@ -43,6 +43,16 @@ class Topology:
         self._made: set[tuple[str, str]] = set()
         self._foreign: set[str] = set()
         """Queues that somebody else declared in another way; the log has said so."""
+        self._refusals: dict[str, str] = {}
+        """Queues that the broker refuses, and why; the log has said so."""
+
+    def refusal(self, queue: str) -> str | None:
+        """Return why the broker refuses a queue, as far as that is known."""
+        return self._refusals.get(queue)
+
+    def is_foreign(self, queue: str) -> bool:
+        """Whether somebody else declared a queue that is used as it is."""
+        return queue in self._foreign
 
     def take_made(self) -> set[tuple[str, str]]:
         """Return the job queues that were made since this was last asked: what they held is gone."""
@@ -199,6 +209,7 @@ class Topology:
             return False
         finally:
             await channel.close()
+        self._refusals.pop(name, None)
         if name not in self._foreign:
             self._foreign.add(name)
             log.warning(
@@ -210,8 +221,10 @@ class Topology:
         return True
 
     def _tell_refused(self, job_type: str, job_channel: str, error: ChannelClosed) -> None:
-        name = self._names.job_queue(job_type, job_channel)
-        log.error("the broker refuses queue %s: %s", name, describe(error))
+        name, problem = self._names.job_queue(job_type, job_channel), describe(error)
+        if self._refusals.get(name) != problem:
+            log.error("the broker refuses queue %s: %s", name, problem)
+        self._refusals[name] = problem
 
     async def _declare_job_queue(self, channel: Channel, job_type: str, job_channel: str) -> None:
         queue = job_queue(
@@ -225,6 +238,8 @@ class Topology:
             queue.name, durable=True, arguments=queue.arguments, timeout=CALL_TIMEOUT
         )
         await self._bind(channel, queue.name, queue.routing_key)
+        self._refusals.pop(queue.name, None)
+        self._foreign.discard(queue.name)
 
     async def _bind(self, channel: Channel, queue: str, key: str) -> None:
         await channel.underlying.queue_bind(queue, self._names.jobs, key, timeout=CALL_TIMEOUT)

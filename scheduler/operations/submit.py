@@ -64,9 +64,31 @@ def add_dependencies(transaction: Transaction, extension: Extension, body: bytes
     try:
         return submit(transaction, Submit(extend=[extension]), body)
     except RequestError as error:
-        field = str(error.details.get("field", "")).removeprefix("extend[0].")
-        details = {**error.details, "field": field} if field else error.details
-        raise type(error)(error.message.removeprefix("extend[0]."), details) from None
+        raise _without(error, "extend[0].") from None
+
+
+def take_bare(transaction: Transaction, request: NewJob | Submit, body: bytes) -> Submitted:
+    """Store the job, or the submit, of a request without a type; the answer names the jobs.
+
+    Raises:
+        RequestError: refused; nothing of it is stored.
+    """
+    if isinstance(request, Submit):
+        submitted, new = submit(transaction, request, body), request.jobs
+    else:
+        try:
+            submitted, new = submit(transaction, Submit(jobs=[request]), body), [request]
+        except RequestError as error:
+            raise _without(error, "jobs[0].") from None
+    submitted.ids = [id_text(id_bytes(job.id, "id")) for job in new]
+    return submitted
+
+
+def _without(error: RequestError, path: str) -> RequestError:
+    """Return the error of a submit of one item, for who sent that item alone."""
+    field = str(error.details.get("field", "")).removeprefix(path)
+    details = {**error.details, "field": field} if field else error.details
+    return type(error)(error.message.removeprefix(path), details)
 
 
 def grow(

@@ -23,8 +23,12 @@ class QueueFacts:
     name: str
     consumers: int | None
     """None: the broker has no such queue."""
+    refusal: str | None = None
+    """Why the broker refuses it."""
     messages: int = 0
     is_handed_out: bool = False
+    parked: int = 0
+    """Messages that meant nothing: perhaps a report of this job is among them."""
     ahead_in_line: int = 0
 
 
@@ -133,20 +137,41 @@ def _queued(step: Step) -> tuple[str, str]:
     queue, name = step.queue, _name(step.status)
     if queue is None:
         return "queued", f"{name} is ready"
+    if queue.refusal is not None:
+        return "queue_refused", (
+            f"{name} is ready, but the broker refuses its queue {queue.name}: {queue.refusal}; "
+            "end the program that declared it, and let workers declare none"
+        )
     if queue.consumers is None:
         return "no_queue", f"{name} is ready; its queue {queue.name} is being declared"
+    unheard = _unheard(queue) if queue.is_handed_out and not queue.messages else ""
     if queue.consumers == 0:
-        return "no_worker", f"{name} is ready, but {_no_worker(step, queue)}"
-    workers = f"{queue.consumers} consumer" + ("s" if queue.consumers != 1 else "")
+        return "no_worker", f"{name} is ready, but {_no_worker(step, queue)}{unheard}"
+    if unheard:
+        return "in_queue", f"{name} was handed out for {_workers(queue)}{unheard}"
     if queue.is_handed_out:
         return "in_queue", (
-            f"{name} is in queue {queue.name} with {queue.messages} messages for {workers}; "
+            f"{name} is in queue {queue.name} with {queue.messages} messages for {_workers(queue)}; "
             "all of them are busy, or it is being handed over"
         )
     return "in_line", (
         f"{name} is in line for queue {queue.name}, whose window is full: "
-        f"{queue.ahead_in_line} jobs are ahead of it, {workers} work on them"
+        f"{queue.ahead_in_line} jobs are ahead of it, {_workers(queue)} work on them"
     )
+
+
+def _workers(queue: QueueFacts) -> str:
+    return f"{queue.consumers} consumer" + ("s" if queue.consumers != 1 else "")
+
+
+def _unheard(queue: QueueFacts) -> str:
+    text = (
+        f"; queue {queue.name} is empty, so a worker has it and has not reported yet, or it is being "
+        "handed over; if it is lost, it is handed out anew once the scheduler's lost_after is over"
+    )
+    if queue.parked:
+        text += f"; {queue.parked} messages are parked, perhaps its report among them"
+    return text
 
 
 def _running(step: Step, now: int) -> tuple[str, str]:

@@ -131,6 +131,17 @@ def test_jobs_that_nobody_takes_are_a_problem_that_names_the_type() -> None:
     assert problem.advice == "start a worker with the type build and the channel eu"
 
 
+def test_a_queue_that_the_broker_refuses_is_a_problem_and_one_of_somebody_else_a_note() -> None:
+    found = facts(info=info(queues=[queue(refusal="RESOURCE_LOCKED - by a worker")]))
+    (problem,) = problems(found)
+    assert problem.text.endswith("refuses it to the scheduler: RESOURCE_LOCKED - by a worker")
+    assert problem.advice == "end the program that declared it, and let workers declare none"
+    found = facts(info=info(queues=[queue(consumers=1, foreign=True)]))
+    (note,) = [each for each in diagnose(found) if each.verdict is Verdict.NOTE]
+    assert note.text.startswith("bq.jobs.build was declared by somebody else")
+    assert health(diagnose(found)) is ExitCode.OK
+
+
 def test_parked_messages_and_another_protocol_are_problems() -> None:
     found = problems(facts(info=info(parked=1, protocol=PROTOCOL_VERSION + 1)))
     assert [finding.subject for finding in found] == ["protocol", "parked"]

@@ -27,6 +27,7 @@ def test_all_commands_are_there(command_line: CommandLine) -> None:
                 "dev",
                 "doctor",
                 "enqueue",
+                "exec",
                 "explain",
                 "graph",
                 "graphs",

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from broker_queue.protocol.messages import Message, NewJob, Submit
 from scheduler import work
-from scheduler.incoming import Request
+from scheduler.incoming.requests import Request
 from scheduler.operations.reports import Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules.lifecycle import Succeed

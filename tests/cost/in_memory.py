@@ -19,7 +19,8 @@ from broker_queue.protocol.messages import encode
 from broker_queue.protocol.names import Names
 from scheduler.broker.inbox import Batch
 from scheduler.broker.outbox import JobMessage, JobSettled
-from scheduler.incoming import Terms, sort
+from scheduler.incoming.reports import Terms
+from scheduler.incoming.sorting import sort
 from scheduler.operations.transaction import Effects
 from scheduler.publishing import Publishing
 from scheduler.rules.submission import Limits, id_bytes, plan_submit

@@ -77,6 +77,8 @@ class Malice:
             [{}, {"reply_to": self._names.jobs}, {"reply_to": "amq.gen"}, {"reply_to": "é" * 100}]
         )
         if not address:
+            if self._random.random() < 0.5:  # else by chance a job, or several
+                return self._made("requests", None, self._broken(), Fate.PARKED)
             return self._made("requests", f"no-{self._word()}", self._body(), Fate.PARKED)
         operation = self._random.choice([*REQUESTS, self._text()])
         return self._made("requests", operation, self._body(), Fate.PARKED, **address)

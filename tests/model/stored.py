@@ -14,7 +14,7 @@ from broker_queue.protocol import messages
 from broker_queue.protocol.messages import Backoff, Dependency, Extension, NewGraph, NewJob
 from broker_queue.protocol.reports import ReportAnswer
 from scheduler import work
-from scheduler.incoming import Request as IncomingRequest
+from scheduler.incoming.requests import Request as IncomingRequest
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.timers import Leases
 from scheduler.operations.transaction import Answer, ReplyAddress

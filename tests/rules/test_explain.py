@@ -64,6 +64,24 @@ def test_a_queued_job_says_where_it_stands(queue: QueueFacts, kind: str) -> None
     assert found.reasons[0].kind == kind
 
 
+def test_a_job_that_is_in_no_queue_and_unreported_says_what_may_have_become_of_it() -> None:
+    queue = QueueFacts(name="q", consumers=1, is_handed_out=True)
+    found = explain([Step(status=status(State.QUEUED), queue=queue)], now=0)
+    assert "for 1 consumer; queue q is empty, so a worker has it" in found.summary
+    assert "parked" not in found.summary
+    queue = QueueFacts(name="q", consumers=0, is_handed_out=True, parked=3)
+    found = explain([Step(status=status(State.QUEUED), queue=queue)], now=0)
+    assert found.reasons[0].kind == "no_worker"
+    assert found.summary.endswith("3 messages are parked, perhaps its report among them")
+
+
+def test_a_job_whose_queue_is_refused_says_why() -> None:
+    queue = QueueFacts(name="q", consumers=None, refusal="RESOURCE_LOCKED", is_handed_out=True)
+    found = explain([Step(status=status(State.QUEUED), queue=queue)], now=0)
+    assert found.reasons[0].kind == "queue_refused"
+    assert "the broker refuses its queue q: RESOURCE_LOCKED" in found.summary
+
+
 def test_a_job_that_is_tried_again_says_why_and_when() -> None:
     known = status(
         State.SCHEDULED, attempt=1, max_attempts=3, error=Error(code="E", message="no route")

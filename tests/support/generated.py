@@ -27,7 +27,7 @@ from broker_queue.conformance.rehearse import CHECKS
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.failpoints import Point
 from broker_queue.job import Condition, FailureCode, State
-from broker_queue.protocol import messages, reports
+from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import Names
 from scheduler.rules.edges import SATISFIED_BY
@@ -136,13 +136,22 @@ def part_models() -> str:
     )  # fmt: skip
 
 
+def bare_models() -> str:
+    """Bodies of requests without a type."""
+    return _models([bare.BareSubmit])
+
+
 def report_models() -> str:
     """Bodies of all reports."""
     parts = []
     for kind, model in reports.REPORTS.items():
         parts += [f"#### `{kind}`", ""]
         if kind == "finished":
-            parts += ["Any JSON: the result. An empty body is `null`.", ""]
+            parts += [
+                "Any JSON: the result. An empty body is `null`. With content_type `text/plain` the "
+                "body is text, in UTF-8, and the result is that string.",
+                "",
+            ]
         elif kind == "batch":
             parts += ["An array of:", "", _field_table(reports.BatchItem), ""]
         else:
@@ -203,6 +212,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "requests": request_models,
     "answers": answer_models,
     "submit-parts": part_models,
+    "bare-requests": bare_models,
     "reports": report_models,
     "events": event_models,
     "job-headers": job_headers,

@@ -47,6 +47,7 @@ class RawClient:
         reply_to: str | None = None,
         message_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
     ) -> None:
         """Publish one message, confirmed."""
         message = Outgoing(
@@ -58,13 +59,17 @@ class RawClient:
             correlation_id=correlation_id,
             reply_to=reply_to,
             headers=dict(headers or {}),
+            content_type=content_type,
         )
         await self.channel.publish(message)
 
-    async def request(self, operation: str | None, body: bytes | Any) -> Answered:
+    async def request(
+        self, operation: str | None, body: bytes | Any, message_id: str | None = None
+    ) -> Answered:
         """Send a request and return its answer."""
+        key = uuid4().hex
         return await self._exchange(
-            self.names.requests, REQUESTS_KEY, operation, uuid4().hex, body, {}
+            self.names.requests, REQUESTS_KEY, operation, key, body, message_id=message_id
         )
 
     async def report(
@@ -73,10 +78,13 @@ class RawClient:
         token: str | None,
         body: bytes | Any = b"null",
         headers: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
     ) -> Answered:
         """Send a report that asks for an answer, and return it."""
-        key = token or ""
-        return await self._exchange(self.names.reports, REPORTS_KEY, kind, key, body, headers or {})
+        given = {"headers": headers, "content_type": content_type}
+        return await self._exchange(
+            self.names.reports, REPORTS_KEY, kind, token or "", body, **given
+        )
 
     async def tell(self, kind: str | None, token: str | None, body: bytes | Any = b"null") -> None:
         """Send a report that asks for no answer."""
@@ -150,7 +158,7 @@ class RawClient:
         kind: str | None,
         key: str,
         body: bytes | Any,
-        headers: Mapping[str, Any],
+        **more: Any,
     ) -> Answered:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -161,7 +169,7 @@ class RawClient:
             type=kind,
             correlation_id=key or None,
             reply_to=REPLY_TO_DIRECT,
-            headers=headers,
+            **more,
         )
         async with asyncio.timeout(PATIENCE):
             found: Answered = await answer

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from broker_queue.job import Verdict
-from broker_queue.protocol import messages, reports
+from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 
 Schema: TypeAlias = dict[str, Any]
@@ -23,7 +23,10 @@ IN_SCHEMAS = "#/$defs/"
 
 _OTHERS: dict[str, Schema] = {
     "Args": {"description": "Args of a job: any JSON."},
-    "Result": {"description": "Result of a job: any JSON. An empty body is `null`."},
+    "Result": {
+        "description": "Result of a job: any JSON. An empty body is `null`; a text with content_type "
+        "`text/plain` is that string."
+    },
     "Batch": {
         "description": "Report `batch`: several small reports, each with its token.",
         "type": "array",
@@ -99,7 +102,7 @@ def _models() -> Iterator[Any]:
         yield from (request, answer)
     yield from (model for model in reports.REPORTS.values() if model is not msgspec.Raw)
     yield from (messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer)
-    yield JobHeaders
+    yield from (JobHeaders, bare.BareJob, bare.BareSubmit)
 
 
 def _bodies_of_items() -> Iterator[Schema]:

@@ -355,3 +355,30 @@ async def test_properties_that_no_library_can_read_do_not_cut_the_scheduler_off(
     )
     assert "token" in (await raw.parked()).headers["reason"]
     assert (await queue.info()).parked == 0
+
+
+async def test_a_request_of_a_newer_protocol_is_not_guessed_at(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    names = raw.names
+    body = json.dumps({"jobs": [{"id": new_job_id(), "type": "a"}]}).encode()
+    for version in (2, 0, "1", None):
+        await raw.publish(
+            names.requests, "requests", body, type="submit", headers={"protocol": version}
+        )
+        parked = await raw.parked()
+        assert "speaks version 1 of the protocol" in parked.headers["reason"]
+    assert not (await queue.list()).jobs
+    await raw.publish(names.requests, "requests", body, type="submit", headers={"protocol": 1})
+    await raw.take("a")
+
+
+async def test_a_report_of_a_newer_protocol_fails_its_job(raw: RawClient, queue: JobQueue) -> None:
+    job = await queue.enqueue("a")
+    token = (await raw.take("a")).correlation_id
+    answer = await raw.report("finished", token, b"1", headers={"protocol": 2})
+    assert (answer.type, answer.body["state"]) == ("accepted", "failed")
+    error = (await queue.job_status(job)).error
+    assert error is not None
+    assert error.code == "invalid_report"
+    assert "speaks version 1 of the protocol" in error.message

@@ -94,7 +94,7 @@ def worker(
     from broker_queue.cli.supervised import from_environment  # asyncio is slow to import
 
     child = from_environment()
-    _log_for_people(run.debug, None if child is None else child.number)
+    log_for_people(run.debug, None if child is None else child.number)
     if child is not None:
         child.listen()
         child.run(_load(run, target, concurrency, name))
@@ -138,7 +138,8 @@ def _own_frames(error: Exception) -> str:
     return "".join(lines).rstrip()
 
 
-def _log_for_people(debug: bool, process: int | None = None) -> None:
+def log_for_people(debug: bool, process: int | None = None) -> None:
+    """Log to standard error what a person wants to know of a worker; `process` is its number."""
     level = logging.DEBUG if debug else logging.INFO
     which = "" if process is None else f"[{process}] "
     layout = f"%(asctime)s %(levelname)-7s {which}%(message)s"

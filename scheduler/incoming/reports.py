@@ -1,8 +1,7 @@
-"""Deliveries into what they mean: requests, reports, dead jobs. What means nothing is parked."""
+"""What workers report, each under the token of its hand-over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -12,8 +11,8 @@ from broker_queue.errors import Invalid, RequestError, TooLarge
 from broker_queue.job import FailureCode
 from broker_queue.protocol import names as words
 from broker_queue.protocol.codec import check_json, decode
-from broker_queue.protocol.messages import REQUESTS, Error, Message, encode
-from broker_queue.protocol.names import MAX_DETAILS_BYTES, reply_to_is_allowed
+from broker_queue.protocol.messages import Error, encode
+from broker_queue.protocol.names import MAX_DETAILS_BYTES
 from broker_queue.protocol.reports import (
     REPORTS,
     BatchItem,
@@ -24,43 +23,13 @@ from broker_queue.protocol.reports import (
     Released,
     Started,
 )
-from scheduler.broker.inbox import Batch
+from broker_queue.protocol.results import as_json, with_way_out
+from scheduler.incoming.addressing import Parked, encoding_note, refuse_newer, reply_address
 from scheduler.operations.reports import Growth, Incoming
 from scheduler.operations.transaction import ReplyAddress
 from scheduler.rules import lifecycle
-from scheduler.rules.lifecycle import Die, Fail, HandBack, Start, Succeed
+from scheduler.rules.lifecycle import Fail, HandBack, Start, Succeed
 from scheduler.tokens import Token, Tokens
-
-DEAD_REASONS = {
-    "delivery_limit": "its worker died, or gave it back, too often: {count} deliveries",
-    "rejected": "a worker rejected its message",
-    "expired": "its message expired in the queue: a policy of the broker limits its time there",
-    "maxlen": "its queue was full: a policy of the broker limits its length",
-}
-
-
-class Parked(NamedTuple):
-    """A message that nobody can be told about."""
-
-    delivery: Delivery
-    reason: str
-
-
-class Request(NamedTuple):
-    """A request with its body as sent, and where its answer goes."""
-
-    operation: str
-    message: Message
-    body: bytes
-    reply: ReplyAddress | None
-    delivery: Delivery
-
-
-class RefusedRequest(NamedTuple):
-    """A request that cannot be understood; its sender is told why."""
-
-    reply: ReplyAddress
-    error: RequestError
 
 
 class Terms(NamedTuple):
@@ -70,66 +39,6 @@ class Terms(NamedTuple):
     """Bytes."""
     lease: int
     """Milliseconds that a lease, or a heartbeat, is good for."""
-
-
-class Sorted(NamedTuple):
-    """What the messages of a batch mean."""
-
-    writes: list[Request]
-    reads: list[Request]
-    reports: list[Incoming]
-    refused: list[RefusedRequest]
-    unknown: list[ReplyAddress]
-    """Who asked what became of a report whose token is none of ours."""
-    parked: list[Parked]
-
-
-def sort(batch: Batch, tokens: Tokens, terms: Terms, is_read: Callable[[str], bool]) -> Sorted:
-    """Return what the messages of a batch mean.
-
-    Args:
-        batch: as it was taken.
-        tokens: verify whose reports they are.
-        terms: of reports.
-        is_read: whether an operation is answered without the writer.
-    """
-    found = Sorted([], [], [], [], [], [])
-    for delivery in batch.requests:
-        request = read_request(delivery)
-        if isinstance(request, Parked):
-            found.parked.append(request)
-        elif isinstance(request, RefusedRequest):
-            found.refused.append(request)
-        else:
-            (found.reads if is_read(request.operation) else found.writes).append(request)
-    for delivery in batch.reports:
-        reports, problem = read_reports(delivery, tokens, terms)
-        found.reports.extend(reports)
-        if problem is None:
-            continue
-        reply = None if delivery.type == "batch" else reply_address(delivery)
-        if reply is None:
-            found.parked.append(problem)
-        else:
-            found.unknown.append(reply)
-    for delivery in batch.dead:
-        death = read_dead(delivery, tokens)
-        if isinstance(death, Parked):
-            found.parked.append(death)
-        else:
-            found.reports.append(death)
-    return found
-
-
-def read_request(delivery: Delivery) -> Request | RefusedRequest | Parked:
-    """Return what a message of the requests queue asks for."""
-    reply = reply_address(delivery)
-    if delivery.reply_to and reply is None:
-        return Parked(delivery, f"reply_to {delivery.reply_to!r} is not an allowed address")
-    try:
-        return _request(delivery, reply)
-    except RequestError as error:
-        return Parked(delivery, error.message) if reply is None else RefusedRequest(reply, error)
 
 
 def read_reports(
@@ -149,8 +58,21 @@ def read_reports(
     started = delivery.headers.get(words.HEADER_STARTED)
     if not isinstance(started, int) or isinstance(started, bool) or started < 0:
         started = None
-    kind = delivery.type or "finished"
-    report = _Report(kind, delivery.body, started, reply_address(delivery))
+    if words.HEADER_PROTOCOL in delivery.headers:
+        try:
+            refuse_newer(delivery)
+        except Invalid as error:
+            kind = delivery.type or "finished"
+            refused = _Report(kind, delivery.body, reply=reply_address(delivery))
+            return [_refused(refused, token, error.message)], None
+    report = _Report(
+        delivery.type or "finished",
+        delivery.body,
+        started,
+        reply_address(delivery),
+        delivery.content_type,
+        delivery.content_encoding,
+    )
     return [_incoming(report, token, terms)], None
 
 
@@ -160,7 +82,8 @@ def _read_batch(
     try:
         items = decode(delivery.body, list[msgspec.Raw])
     except Invalid as error:
-        return [], Parked(delivery, f"batch: {error.message}")
+        note = encoding_note(delivery.content_encoding)
+        return [], Parked(delivery, f"batch: {error.message}{note}")
     read = [_read_item(bytes(item), tokens, terms) for item in items]
     found = [report for report in read if report is not None]
     unknown = len(read) - len(found)
@@ -191,7 +114,7 @@ def _read_item(text: bytes, tokens: Tokens, terms: Terms) -> Incoming | None:
     token = tokens.read(item.token)
     if token is None:
         return None
-    report = _Report(item.type, _body(item), item.started, None)
+    report = _Report(item.type, _body(item), item.started)
     return _incoming(report, token, terms)
 
 
@@ -203,61 +126,41 @@ def _wrong_item(text: bytes, tokens: Tokens, error: Invalid) -> Incoming | None:
     token = tokens.read(named.token)
     if token is None:
         return None
-    return _refused(_Report(named.type, text, None, None), token, error.message)
-
-
-def read_dead(delivery: Delivery, tokens: Tokens) -> Incoming | Parked:
-    """Return the death of a job that the broker gave up on."""
-    token = tokens.read(delivery.correlation_id)
-    if token is None:
-        return Parked(delivery, "dead letter with an unknown token")
-    reason = str(delivery.headers.get("x-first-death-reason", "rejected"))
-    count = delivery.headers.get("x-delivery-count", "many")
-    known = DEAD_REASONS.get(reason)
-    text = known.format(count=count) if known else f"the broker gave up on it: {reason[:1_000]}"
-    died = reason == "delivery_limit"
-    code = FailureCode.WORKER_DIED if died else FailureCode.DEAD_LETTER
-    return Incoming(token, Die(token.handover), error=Error(code=code, message=text))
-
-
-def reply_address(delivery: Delivery) -> ReplyAddress | None:
-    """Return where an answer goes, if one is wanted and the address is an allowed one."""
-    if not delivery.reply_to or not reply_to_is_allowed(delivery.reply_to):
-        return None
-    return ReplyAddress(delivery.reply_to, delivery.correlation_id)
+    return _refused(_Report(named.type, text), token, error.message)
 
 
 class _Report(NamedTuple):
     kind: str
     body: bytes
-    started: int | None
-    reply: ReplyAddress | None
-
-
-def _request(delivery: Delivery, reply: ReplyAddress | None) -> Request:
-    operation = REQUESTS.get(delivery.type or "")
-    if operation is None:
-        known = ", ".join(REQUESTS)
-        raise Invalid(f"type: no operation {delivery.type!r}; there are {known}", {"field": "type"})
-    message = decode(delivery.body or b"{}", operation.request)
-    return Request(delivery.type or "", message, delivery.body, reply, delivery)
+    started: int | None = None
+    reply: ReplyAddress | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
 
 
 def _incoming(report: _Report, token: Token, terms: Terms) -> Incoming:
     try:
         return _understood(report, token, terms)
     except RequestError as error:
-        return _refused(report, token, error.message)
+        note = encoding_note(report.content_encoding)
+        return _refused(report, token, error.message + note)
 
 
 def _understood(report: _Report, token: Token, terms: Terms) -> Incoming:
     number, reply = token.handover, report.reply
     if report.kind == "finished":
-        result = report.body or b"null"
-        check_json(result, "result", terms.max_result)
+        kind, body = report.content_type, report.body
+        result = as_json(body, kind) if kind else body or b"null"  # no call for each of a batch
+        try:
+            check_json(result, "result", terms.max_result)
+        except Invalid as problem:
+            raise with_way_out(problem) from None
         return Incoming(token, Succeed(number, report.started), result=result, reply=reply)
     if report.kind not in REPORTS or report.kind == "batch":
-        raise Invalid(f"no report of type {report.kind!r}; there are {', '.join(REPORTS)}")
+        known = ", ".join(REPORTS)
+        raise Invalid(
+            f"no report of type {report.kind!r}; there are {known}, and without a type it is finished"
+        )
     message = decode(report.body or b"{}", REPORTS[report.kind])
     match message:
         case FinishedWithJobs():
@@ -312,9 +215,3 @@ def _refused(report: _Report, token: Token, problem: str) -> Incoming:
         message=f"its worker's report ({report.kind[:100]}) does not keep the protocol: {problem}",
     )
     return Incoming(token, Fail(token.handover, retry=False), error=error, reply=report.reply)
-
-
-def error_body(error: RequestError) -> Error:
-    """Return a refusal as the body of an ``error`` answer."""
-    details = msgspec.Raw(msgspec.json.encode(error.details)) if error.details else msgspec.UNSET
-    return Error(code=error.code, message=error.message[:20_000], details=details)

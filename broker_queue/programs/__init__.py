@@ -1,0 +1,1 @@
+"""Programs in place of job functions: started for each job, and ended with it."""

@@ -172,11 +172,6 @@ def _check_result(stage: Stage, job: HandedOut, found: bytes) -> None:
 
 
 def _remark_delivery(stage: Stage, job: HandedOut, report: Report) -> None:
-    if report.message.properties.delivery_mode != 2:
-        stage.remark(
-            "its reports are not persistent: a broker that restarts loses them",
-            "publish them with delivery_mode 2",
-        )
     events = [entry.event for entry in stage.journal.entries]
     channel = report.message.channel
     if ConfirmsAsked(channel) not in events:

@@ -57,7 +57,6 @@ FAULTS = (
     fails("wrong-exchange", "result", "to exchange 'test-", ".results'", "reply_to"),
     fails("unknown-report", "result", "report of type 'result'", "finished"),
     fails("requeues-reported", "result", "gives the message back (requeue)"),
-    warns("transient", "result", "not persistent", "delivery_mode 2"),
     warns("no-confirms", "result", "does not have its reports confirmed", "confirm.select"),
     warns("ack-before-confirm", "result", "acknowledges the job before its report is confirmed"),
     warns("ack-twice", "several", "406 PRECONDITION_FAILED", "settle each message once"),

@@ -449,7 +449,6 @@ class WrongWorker:
             message_type=kind,
             correlation_id=key,
             reply_to=reply_to,
-            delivery_mode=1 if self.has("transient") else 2,
         )
 
     async def publish(self, exchange: str, key: str, body: bytes, properties: Any) -> None:

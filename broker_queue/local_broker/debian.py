@@ -47,10 +47,15 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def install(progress: Callable[[str], None], package: str = SERVER) -> str | None:
-    """Install a server without starting it; return what went wrong, or None."""
-    progress(f"installing {package} from the distribution's packages (about a minute, once)")
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT, package]
+def install(progress: Callable[[str], None], *packages: str) -> str | None:
+    """Install packages, RabbitMQ's unless others are named; return what went wrong, or None.
+
+    No service that comes with them is started.
+    """
+    wanted = packages or (SERVER,)
+    names = " and ".join(wanted)
+    progress(f"installing {names} from the distribution's packages (about a minute, once)")
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT, *wanted]
     with _no_services_started():
         if _run(["apt-get", "update", "-q"]) is not None:
             progress("the package lists could not be updated; trying with the old ones")

@@ -1,0 +1,58 @@
+"""The examples in Go."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from broker_queue.client import JobQueue
+from tests.languages import toolchains
+from tests.languages.duties import LEVEL_3, Duty, Stage
+from tests.support.raw import RawClient
+
+
+@pytest.fixture(scope="session")
+def worker() -> list[str]:
+    return toolchains.go_worker()
+
+
+@pytest.fixture
+def stage(
+    worker: list[str],
+    queue: JobQueue,
+    raw: RawClient,
+    broker_url: str,
+    namespace: str,
+    database: Path,
+) -> Stage:
+    return Stage(
+        command=worker,
+        job_type="rehearsal.go",
+        url=broker_url,
+        namespace=namespace,
+        database=database,
+        queue=queue,
+        raw=raw,
+    )
+
+
+@pytest.mark.parametrize("duty", LEVEL_3, ids=lambda duty: duty.__name__)
+async def test_the_worker_keeps_the_protocol(duty: Duty, stage: Stage) -> None:
+    await duty(stage)
+
+
+async def test_a_fingerprint(stage: Stage) -> None:
+    text = "Zürich"
+    async with stage.worker():
+        job = await stage.queue.enqueue("text.fingerprint", {"text": text})
+        assert (await stage.ended(job)).result == {
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "bytes": 7,
+            "characters": 6,
+        }
+        job = await stage.queue.enqueue("text.fingerprint", {"words": text})
+        error = (await stage.ended(job)).error
+    assert error is not None
+    assert error.code == "invalid_args"

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +32,8 @@ GO = {
     "golang-github-rabbitmq-amqp091-go-dev": f"{GO_PATH}/src/github.com/rabbitmq/amqp091-go",
 }
 NODE = {"nodejs": "node", "npm": "npm"}
+SHELL = {"bash": "bash", "coreutils": "basenc", "jq": "jq"}
+RUBY = {"ruby": "/usr/bin/ruby", "ruby-bunny": "/var/lib/dpkg/info/ruby-bunny.list"}
 
 
 class MissingToolchain(Exception):
@@ -160,3 +163,20 @@ def _digest(source: Path) -> str:
         if path.is_file() and "node_modules" not in path.parts:
             digest.update(f"{path.relative_to(source)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def plain_python_worker() -> list[str]:
+    """Return the command of the worker in Python; pika is among our own test dependencies."""
+    return [sys.executable, "-B", str(EXAMPLES / "workers/python/worker.py")]
+
+
+def ruby_worker() -> list[str]:
+    """Return the command of the worker in Ruby."""
+    need(RUBY)
+    return [RUBY["ruby"], str(EXAMPLES / "workers/ruby/worker.rb")]
+
+
+def shell_worker() -> list[str]:
+    """Return the command of the worker in bash."""
+    need(SHELL)
+    return ["bash", str(EXAMPLES / "workers/shell/worker.bash")]

@@ -1,0 +1,82 @@
+"""What this worker can do: put your own job types into the table at the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class InvalidArgs(ValueError):
+    """The args are not what the job type needs: trying again does not help."""
+
+
+class Canceled(Exception):
+    """The job stops because somebody canceled it."""
+
+
+@dataclass
+class Job:
+    """What a job function gets."""
+
+    type: str
+    body: bytes
+    canceled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def args(self) -> dict[str, Any]:
+        try:
+            args = json.loads(self.body)
+        except ValueError as error:
+            raise InvalidArgs(f"the args are no JSON: {error}") from error
+        if not isinstance(args, dict):
+            raise InvalidArgs("the args must be an object")
+        return args
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a job function that computes for long checks `canceled` now and then instead."""
+        if self.canceled.wait(seconds):
+            raise Canceled
+
+
+def rehearse(job: Job) -> bytes:
+    """Take `seconds`, then fail with the message `fail`, or return the args as they came."""
+    args = job.args
+    seconds = args.get("seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise InvalidArgs("`seconds` must be a number, 0 or more")
+    job.sleep(seconds)
+    if "fail" in args:
+        raise RuntimeError(str(args["fail"]))
+    return job.body
+
+
+def write_report(job: Job) -> dict[str, str]:
+    """Make Markdown of what the workers in the other languages found out about a text."""
+    args = job.args
+    try:
+        fingerprint, words, lines = args["fingerprint"], args["words"], args["lines"]
+        text = [
+            f"# {args['title']}",
+            "",
+            f"- {fingerprint['characters']} characters in {fingerprint['bytes']} bytes",
+            f"- {lines['lines']} lines, the longest of {lines['longest']} characters",
+            f"- {words['words']} words, most often: "
+            + ", ".join(f"{word} ({count})" for word, count in words["top"]),
+        ]
+        if sentences := args.get("sentences"):
+            text.append(f"- {sentences['sentences']} sentences, the longest:")
+            text += ["", f"> {sentences['longest']}"]
+        text += ["", f"SHA-256: `{fingerprint['sha256']}`", ""]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidArgs(f"{type(error).__name__}: {error}") from error
+    return {"report": "\n".join(text)}
+
+
+HANDLERS: dict[str, Callable[[Job], Any]] = {
+    "rehearsal.python": rehearse,
+    "text.report": write_report,
+}
+"""Job type → function. It returns the result, or `bytes` that are JSON already, or raises."""

@@ -1,0 +1,246 @@
+"""A worker with pika and nothing of broker-queue: level 2 of docs/protocol.md.
+
+One thread, the main one, speaks AMQP; every job runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import pika
+from handlers import HANDLERS, Canceled, InvalidArgs, Job
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672/")
+NAMESPACE = os.environ.get("BROKER_QUEUE_NAMESPACE", "bq")
+CONCURRENCY = int(os.environ.get("CONCURRENCY", "4"))
+NAME = f"{socket.gethostname()}/{os.getpid()}"
+
+PROTOCOL = 1
+STARTED_AFTER = 0.05
+STOP_WITHIN = 30
+LONGEST_PAUSE = 15
+REMEMBERED = 10_000
+
+log = logging.getLogger("worker")
+
+
+class Delivery:
+    """A job that this worker holds, from its message until that is acknowledged."""
+
+    def __init__(self, token: str, job: Job) -> None:
+        self.token = token
+        self.job = job
+        self.began_at: int | None = None  # milliseconds since the epoch
+        self.outcome: tuple[str, bytes] | None = None  # type and body of its last report
+        self.reported = False
+        self.message: tuple[BlockingChannel, int] | None = None  # None: lost with its connection
+
+    def run(self) -> None:
+        try:
+            result = HANDLERS[self.job.type](self.job)
+            body = result if isinstance(result, bytes) else encode(result)
+            self.outcome = "finished", body
+        except Canceled:
+            self.outcome = "released", encode({"reason": "canceled"})
+        except InvalidArgs as error:
+            self.outcome = "failed", failure("invalid_args", error, retry=False)
+        except Exception as error:
+            log.exception("job of type %s failed", self.job.type)
+            self.outcome = "failed", failure(type(error).__name__, error)
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.held: dict[str, Delivery] = {}
+        self.waiting: deque[Delivery] = deque()
+        self.running: set[str] = set()
+        self.canceled: deque[str] = deque(maxlen=REMEMBERED)  # tokens of jobs still on their way
+        self.stop_by: float | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, over as many connections as it takes."""
+        for number in signal.SIGTERM, signal.SIGINT:
+            signal.signal(number, self.stop)
+        pause = 0.5
+        while not self.may_leave():
+            try:
+                self.connect()
+                pause = 0.5
+                self.serve()
+            except (AMQPError, OSError) as error:
+                log.warning("connection lost, next try in %s s: %r", pause, error)
+                self.forget_messages()
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def stop(self, *_: object) -> None:
+        self.stop_by = self.stop_by or time.monotonic() + STOP_WITHIN
+
+    def may_leave(self) -> bool:
+        if self.stop_by is None:
+            return False
+        unreported = any(not delivery.reported for delivery in self.held.values())
+        return not unreported or time.monotonic() > self.stop_by
+
+    def connect(self) -> None:
+        """Listen for cancels before anything else: then none falls in between."""
+        parameters = pika.URLParameters(URL)
+        parameters.client_properties = {"connection_name": NAME}
+        self.connection = pika.BlockingConnection(parameters)
+        self.reports = self.connection.channel()
+        self.reports.confirm_delivery()
+        control = self.connection.channel()
+        queue = control.queue_declare("", exclusive=True).method.queue
+        for job_type in HANDLERS:
+            control.queue_bind(queue, f"{NAMESPACE}.control", routing_key=job_type)
+        control.basic_consume(queue, self.on_control, auto_ack=True)
+        self.settle()
+        self.consumed: set[BlockingChannel] = set()
+        for job_type in HANDLERS:
+            self.consume(job_type)
+
+    def consume(self, job_type: str) -> None:
+        """Take jobs of a type; its queue comes into being with the first of them."""
+        if self.stop_by is not None:
+            return
+        channel = self.connection.channel()
+        channel.basic_qos(prefetch_count=CONCURRENCY)
+        try:
+            channel.basic_consume(f"{NAMESPACE}.jobs.{job_type}", self.on_job)
+        except ChannelClosedByBroker as closed:
+            if closed.reply_code != 404:
+                raise
+            self.connection.call_later(1, lambda: self.consume(job_type))
+        else:
+            self.consumed.add(channel)
+
+    def serve(self) -> None:
+        while self.stop_by is None:
+            self.connection.process_data_events(time_limit=0.2)
+        log.info("stopping, %s jobs still run", len(self.running))
+        for channel in self.consumed:
+            for tag in channel.consumer_tags:
+                channel.basic_cancel(tag)
+        while self.waiting:
+            self.give_back(self.waiting.popleft(), "the worker stops")
+        while not self.may_leave():
+            self.connection.process_data_events(time_limit=0.2)
+        self.connection.close()
+
+    def forget_messages(self) -> None:
+        """The broker has taken them back: what has not begun is forgotten, what runs goes on."""
+        while self.waiting:
+            del self.held[self.waiting.popleft().token]
+        for delivery in self.held.values():
+            delivery.message = None
+
+    def on_job(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        headers = properties.headers or {}
+        version, token = headers.get("protocol"), properties.correlation_id
+        if not isinstance(version, int) or version > PROTOCOL or not token:
+            log.error("a job of protocol %r is not for this worker", version)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            return
+        again = token in self.held
+        if not again:
+            self.held[token] = Delivery(token, Job(properties.type, body))
+        delivery = self.held[token]
+        delivery.message = channel, method.delivery_tag
+        if again:  # it still runs here, or ended while there was no connection
+            self.tell_started(delivery)
+            self.acknowledge(delivery)
+        elif token in self.canceled:
+            self.give_back(delivery, "canceled")
+        elif self.stop_by is not None:
+            self.give_back(delivery, "the worker stops")
+        else:
+            self.waiting.append(delivery)
+            self.begin_next()
+
+    def on_control(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+        if properties.type != "cancel":
+            return
+        for token in json.loads(body)["tokens"]:
+            delivery = self.held.get(token)
+            if delivery is None:
+                self.canceled.append(token)
+            elif delivery in self.waiting:
+                self.waiting.remove(delivery)
+                self.give_back(delivery, "canceled")
+            else:
+                delivery.job.canceled.set()
+
+    def begin_next(self) -> None:
+        while self.waiting and len(self.running) < CONCURRENCY:
+            delivery = self.waiting.popleft()
+            delivery.began_at = time.time_ns() // 1_000_000
+            self.running.add(delivery.token)
+            threading.Thread(target=self.run_job, args=[delivery], daemon=True).start()
+            self.connection.call_later(STARTED_AFTER, lambda told=delivery: self.tell_started(told))
+
+    def run_job(self, delivery: Delivery) -> None:
+        delivery.run()
+        with suppress(AMQPError):  # then it is reported over the next connection
+            self.connection.add_callback_threadsafe(self.settle)
+
+    def tell_started(self, delivery: Delivery) -> None:
+        if delivery.outcome is None:
+            self.report(delivery, "started", encode({"worker": NAME}))
+
+    def settle(self) -> None:
+        """Report what has ended; first the report, then the acknowledgement."""
+        for delivery in list(self.held.values()):
+            if delivery.outcome is not None and not delivery.reported:
+                self.running.discard(delivery.token)
+                self.report(delivery, *delivery.outcome)
+                delivery.reported = True
+                self.acknowledge(delivery)
+        self.begin_next()
+
+    def give_back(self, delivery: Delivery, reason: str) -> None:
+        self.report(delivery, "released", encode({"reason": reason}))
+        delivery.reported = True
+        self.acknowledge(delivery)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        if delivery.reported and delivery.message is not None:
+            channel, tag = delivery.message
+            channel.basic_ack(tag)
+            del self.held[delivery.token]
+
+    def report(self, delivery: Delivery, kind: str, body: bytes) -> None:
+        """Publish a report and return once the broker has confirmed it."""
+        ends = kind in {"finished", "failed"}
+        properties = pika.BasicProperties(
+            type=kind,
+            correlation_id=delivery.token,
+            content_type="application/json",
+            delivery_mode=2,
+            headers={"started": delivery.began_at} if ends else None,
+        )
+        self.reports.basic_publish(f"{NAMESPACE}.reports", "reports", body, properties)
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def failure(code: str, error: Exception, *, retry: bool = True) -> bytes:
+    return encode({"code": code, "message": str(error)[:20_000], "retry": retry})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.ERROR)
+    Worker().run()

@@ -1,0 +1,350 @@
+#!/usr/bin/env bash
+# A worker in bash: level 2 of docs/protocol.md.
+#
+# Every job is a process. Whatever happens, there or at the broker, becomes a line in one pipe: the
+# name of a function below, and its arguments. The loop at the end takes them one by one; only this
+# process writes to the broker.
+
+set -u
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=handlers.bash
+source "$here/handlers.bash"
+# shellcheck source=amqp.bash
+source "$here/amqp.bash"
+
+url=${BROKER_QUEUE_URL:-amqp://guest:guest@localhost:5672/}
+namespace=${BROKER_QUEUE_NAMESPACE:-bq}
+concurrency=${CONCURRENCY:-4}
+readonly PROTOCOL=1 STARTED_AFTER=0.05 CONSUME_AGAIN=1 STOP_WITHIN=30 LONGEST_PAUSE=15 REMEMBERED=10000
+readonly REPORTS=1 # the channel of reports and control messages; the types have those from 2 on
+types=("${!HANDLERS[@]}")
+
+folder=$(mktemp --directory)
+trap 'rm -rf "$folder"' EXIT
+mkfifo "$folder/events"
+exec {EVENTS}<>"$folder/events"
+
+# By token: what this worker holds. A message is "channel tag", or empty while there is none because
+# the connection was lost. States: waiting → running → ended → reported.
+declare -A message=() state=() process=() began=() outcome=() canceled=()
+declare -A confirming=() # number of a published report → token, if it was the last one of its job
+waiting=() canceled_order=()
+running=0 connection=0 published=0 pause=1 ready='' stop_by='' listener=''
+
+log() { printf '%(%F %T)T worker[%s]: %s\n' -1 $$ "$*" >&2; }
+tell() { echo "$*" >&"$EVENTS"; } # event...; an `echo` of a line this short is never torn
+
+# Starts a command as a process group of its own, which can be killed as a whole; its id is in $!.
+background() {
+  set -m
+  "$@" &
+  set +m
+}
+
+tell_later() { background after "$@"; } # seconds, event...
+after() {
+  amqp_close_socket
+  sleep "$1"
+  tell "${@:2}"
+}
+
+# --- the connection ------------------------------------------------------------------------------
+
+decoded() { printf '%b' "${1//%/\\x}"; }
+
+connect() {
+  [[ $url =~ ^amqp://(([^:@/]*)(:([^@/]*))?@)?(\[[^]]*\]|[^:/]*)(:([0-9]+))?(/(.*))?$ ]] || {
+    log "BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost (for TLS, put stunnel before it)"
+    exit 2
+  }
+  user=$(decoded "${BASH_REMATCH[2]:-guest}") password=$(decoded "${BASH_REMATCH[4]:-guest}")
+  vhost=$(decoded "${BASH_REMATCH[9]:-/}")
+  local host=${BASH_REMATCH[5]:-localhost} port=${BASH_REMATCH[7]:-5672}
+  connection=$((connection + 1)) published=0
+  amqp_open_socket "$host" "$port" || {
+    lost "nobody listens at $host:$port"
+    return
+  }
+  mkdir "$folder/$connection"
+  background amqp_listen "tell amqp $connection" "$folder/$connection"
+  listener=$!
+}
+
+lost() { # why
+  log "connection lost, next try in $pause s: $*"
+  connection=$((connection + 1)) # what the old one still tells does not count
+  [[ $listener ]] && kill -- -"$listener" 2>/dev/null
+  amqp_close_socket
+  listener='' ready=''
+  # The broker has taken the messages back: what has not begun is forgotten, what runs goes on.
+  local token
+  for token in "${waiting[@]}"; do forget "$token"; done
+  for token in "${!message[@]}"; do message[$token]=''; done
+  waiting=() confirming=()
+  tell_later "$pause" connect
+  pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
+}
+
+amqp() { # number of the connection, event...
+  [[ $1 == "$connection" ]] && "on_${*:2:1}" "${@:3}"
+}
+
+on_start() { amqp_start_ok "$user" "$password"; }
+on_tune() { amqp_tune_ok "$1" "$2" && amqp_open_vhost "$vhost"; }
+on_opened() { amqp_open_channel $REPORTS && beat "$connection"; }
+on_closed() { lost "$*"; }
+on_lost() { lost "the broker is gone"; }
+on_refused() { lost "the broker refused a report"; }
+
+beat() { # number of the connection
+  [[ $1 == "$connection" ]] || return 0
+  amqp_beat && tell_later $((AMQP_HEARTBEAT / 2)) beat "$1"
+}
+
+on_channel_opened() { # channel
+  local job_type
+  if (($1 == REPORTS)); then
+    amqp_select_confirms $REPORTS
+    amqp_declare_exclusive $REPORTS
+    for job_type in "${types[@]}"; do amqp_bind $REPORTS "$namespace.control" "$job_type"; done
+    amqp_consume $REPORTS "" 2
+  else
+    amqp_prefetch "$1" "$concurrency"
+    amqp_consume "$1" "$namespace.jobs.${types[$1 - 2]}" 0
+  fi
+}
+
+# Takes jobs only once it hears of cancels: then none falls in between.
+on_consuming() { # channel
+  local index token
+  (($1 == REPORTS)) || return 0
+  ready=yes pause=1
+  for token in "${!state[@]}"; do
+    [[ ${state[$token]} == ended ]] && report_outcome "$token"
+  done
+  for index in "${!types[@]}"; do consume "$connection" $((index + 2)); done
+}
+
+consume() { # number of the connection, channel
+  [[ $1 == "$connection" && ! $stop_by ]] && amqp_open_channel "$2"
+}
+
+# The queue of a type comes into being with its first job; until then there is none to consume.
+on_channel_closed() { # channel, code, text
+  amqp_close_channel_ok "$1"
+  if (($1 != REPORTS && $2 == 404)); then
+    tell_later $CONSUME_AGAIN consume "$connection" "$1"
+  else
+    lost "channel $*"
+  fi
+}
+
+on_consumer_gone() { lost "the queue of ${types[$1 - 2]} was deleted"; }
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+on_delivery() { # channel, tag, type, token, protocol, file
+  local channel=$1 tag=$2 job_type=$3 token=$4 version=$5 file=$6
+  if ((channel == REPORTS)); then
+    [[ $job_type == cancel ]] && cancel "$file"
+    rm "$file"
+  elif [[ $token == - || ! $version =~ ^[0-9]+$ ]] || ((version > PROTOCOL)); then
+    log "a job of protocol $version is not for this worker"
+    rm "$file"
+    amqp_reject "$channel" "$tag"
+  elif [[ -v state[$token] ]]; then # it still runs here, or ended while there was no connection
+    rm "$file"
+    message[$token]="$channel $tag"
+    tell_started "$token"
+    acknowledge "$token"
+  else
+    mkdir -p "$folder/$token"
+    mv "$file" "$folder/$token/args"
+    message[$token]="$channel $tag" state[$token]=waiting
+    if [[ -v canceled[$token] ]]; then
+      give_back "$token" canceled
+    elif [[ $stop_by ]]; then
+      give_back "$token" "the worker stops"
+    else
+      waiting+=("$token $job_type")
+      begin_next
+    fi
+  fi
+}
+
+begin_next() {
+  while ((${#waiting[@]} && running < concurrency)); do
+    # shellcheck disable=SC2086  # two words
+    begin ${waiting[0]}
+    waiting=("${waiting[@]:1}")
+  done
+}
+
+begin() { # token, type
+  state[$1]=running began[$1]=$((${EPOCHREALTIME/[.,]/} / 1000))
+  running=$((running + 1))
+  background run "$1" "$2"
+  process[$1]=$!
+  tell_later $STARTED_AFTER tell_started "$1"
+}
+
+run() { # token, type; in a process of its own
+  amqp_close_socket
+  trap - PIPE
+  local place=$folder/$1
+  mkdir "$place/tmp"
+  (
+    set -e -o pipefail
+    export TMPDIR=$place/tmp
+    "${HANDLERS[$2]}" <"$place/args" >"$place/report" 2>"$place/errors"
+  ) {EVENTS}>&-
+  tell ended "$1" $?
+}
+
+ended() { # token, exit code
+  local place=$folder/$1
+  [[ ${state[$1]-} == running ]] || return 0
+  running=$((running - 1))
+  state[$1]=ended outcome[$1]=finished
+  if (($2 != 0)); then
+    outcome[$1]=failed
+    jq -n --argjson exit "$2" --rawfile message "$place/errors" '{
+      code: (if $exit == 65 then "invalid_args" else "exit_\($exit)" end),
+      message: ($message | rtrimstr("\n") | .[-20000:]),
+      retry: ($exit != 65)
+    }' >"$place/report"
+  fi
+  report_outcome "$1"
+  begin_next
+}
+
+cancel() { # file with the body of the control message
+  local token index
+  for token in $(jq -r '.tokens[] | select(test("^[[:alnum:]._:@=+-]+$"))' "$1"); do
+    case ${state[$token]-} in
+      '') remember_canceled "$token" ;;
+      waiting)
+        for index in "${!waiting[@]}"; do
+          [[ ${waiting[$index]} == "$token "* ]] && unset 'waiting[index]'
+        done
+        waiting=("${waiting[@]}")
+        give_back "$token" canceled
+        ;;
+      running)
+        kill -KILL -- -"${process[$token]}"
+        wait "${process[$token]}" 2>/dev/null # bash would complain of its end
+        running=$((running - 1))
+        give_back "$token" canceled
+        ;;
+    esac
+  done
+  begin_next
+}
+
+# A cancel may overtake the message of its job.
+remember_canceled() { # token
+  canceled[$1]=1
+  canceled_order+=("$1")
+  if ((${#canceled_order[@]} > REMEMBERED)); then
+    unset "canceled[${canceled_order[0]}]"
+    canceled_order=("${canceled_order[@]:1}")
+  fi
+}
+
+# --- reports -------------------------------------------------------------------------------------
+
+give_back() { # token, reason
+  state[$1]=ended outcome[$1]=released
+  jq -n --arg reason "$2" '{$reason}' >"$folder/$1/report"
+  report_outcome "$1"
+}
+
+tell_started() { # token
+  [[ ${state[$1]-} == running ]] || return 0
+  jq -n --arg worker "$HOSTNAME/$$" '{$worker}' >"$folder/started"
+  report "$1" started "" "$folder/started"
+}
+
+report_outcome() { # token
+  local started=''
+  if [[ ${outcome[$1]} != released ]]; then
+    short_string started && printf -v started '%s6C%016X' "$FOUND" "${began[$1]}"
+  fi
+  report "$1" "${outcome[$1]}" "$started" "$folder/$1/report" && confirming[$published]=$1
+}
+
+report() { # token, type, table of headers, file
+  [[ $ready ]] || return # it is reported over the next connection
+  published=$((published + 1))
+  amqp_publish $REPORTS "$namespace.reports" reports "$2" "$1" "$3" "$4"
+}
+
+# The job is acknowledged when its last report is confirmed, not before.
+on_confirmed() { # number, "1" if it means all up to it
+  local number token
+  for number in "${!confirming[@]}"; do
+    ((number == $1 || ($2 && number < $1))) || continue
+    token=${confirming[$number]}
+    unset "confirming[$number]"
+    state[$token]=reported
+    acknowledge "$token"
+  done
+}
+
+acknowledge() { # token
+  [[ ${state[$1]} == reported && ${message[$1]} ]] || return 0
+  # shellcheck disable=SC2086  # two words
+  amqp_ack ${message[$1]}
+  forget "$1"
+}
+
+forget() { # token
+  rm -rf "${folder:?}/$1"
+  unset "message[$1]" "state[$1]" "process[$1]" "began[$1]" "outcome[$1]"
+}
+
+# --- the end -------------------------------------------------------------------------------------
+
+request_stop() {
+  stop_by=${stop_by:-$((SECONDS + STOP_WITHIN))}
+  tell stop
+}
+
+stop() {
+  local index
+  log "stopping, $running jobs still run"
+  for index in "${!types[@]}"; do amqp_cancel $((index + 2)); done
+  while ((${#waiting[@]})); do
+    give_back "${waiting[0]%% *}" "the worker stops"
+    waiting=("${waiting[@]:1}")
+  done
+}
+
+may_leave() {
+  local each
+  [[ $stop_by ]] || return 1
+  ((SECONDS > stop_by)) && return 0
+  for each in "${state[@]}"; do [[ $each == reported ]] || return 1; done
+}
+
+# A function, so that bash has read all of this file before it begins.
+main() {
+  local line event half='' each
+  trap '' PIPE
+  trap request_stop TERM INT
+  connect
+  until may_leave; do
+    if read -r -t 1 line <&"$EVENTS"; then
+      read -r -a event <<<"$half$line"
+      "${event[@]}"
+      half=''
+    else
+      half+=$line # the second was over in the middle of a line
+    fi
+  done
+  [[ $AMQP_SOCKET ]] && amqp_close
+  for each in $(jobs -p); do kill -KILL -- -"$each" 2>/dev/null; done
+  exit 0
+}
+
+main

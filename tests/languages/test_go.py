@@ -9,26 +9,17 @@ import pytest
 
 from broker_queue.client import JobQueue
 from tests.languages import toolchains
+from tests.languages.client_calls import the_client_does_all_it_can
 from tests.languages.duties import LEVEL_3, Duty, Stage
 from tests.support.raw import RawClient
 
 
-@pytest.fixture(scope="session")
-def worker() -> list[str]:
-    return toolchains.go_worker()
-
-
 @pytest.fixture
 def stage(
-    worker: list[str],
-    queue: JobQueue,
-    raw: RawClient,
-    broker_url: str,
-    namespace: str,
-    database: Path,
+    queue: JobQueue, raw: RawClient, broker_url: str, namespace: str, database: Path
 ) -> Stage:
     return Stage(
-        command=worker,
+        command=toolchains.go_worker(),
         job_type="rehearsal.go",
         url=broker_url,
         namespace=namespace,
@@ -56,3 +47,7 @@ async def test_a_fingerprint(stage: Stage) -> None:
         error = (await stage.ended(job)).error
     assert error is not None
     assert error.code == "invalid_args"
+
+
+async def test_the_client_submits_waits_looks_and_cancels(stage: Stage) -> None:
+    await the_client_does_all_it_can(stage, toolchains.go_client(), "fingerprint")

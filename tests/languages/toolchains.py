@@ -52,12 +52,12 @@ def go_client() -> list[str]:
 
 def node_worker() -> list[str]:
     """Return the command of the worker in JavaScript."""
-    return ["node", str(_node_folder(EXAMPLES / "workers/node") / "worker.js")]
+    return ["node", str(_node_folder(EXAMPLES / "workers/node") / "main.js")]
 
 
 def node_client() -> list[str]:
     """Return the command of the client in JavaScript."""
-    return ["node", str(_node_folder(EXAMPLES / "clients/node") / "client.js")]
+    return ["node", str(_node_folder(EXAMPLES / "clients/node") / "main.js")]
 
 
 def need(packages: Mapping[str, str]) -> None:

@@ -1,0 +1,318 @@
+// What becomes of a job from its message to its report.
+import { EventEmitter, once } from "node:events";
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Session } from "./session.js";
+
+const PROTOCOL = 1;
+const LARGEST_RESULT = 15 * 2 ** 20; // bytes; a broker closes the channel of who sends more than it takes
+const LONGEST_MESSAGE = 20_000; // of a failure
+// Milliseconds:
+const STARTED_AFTER = 50;
+const SLOT_TIMEOUT = 5_000; // a job that waits longer for a slot is handed back
+const ANSWER_TIMEOUT = 10_000;
+const RETRY_AFTER = 1_000;
+const LONGEST_PAUSE = 15_000; // before connecting again
+const GRACE = 30_000; // for what runs when the worker is to stop
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+// Fails an attempt with a code of its own. Any other error has the code "error".
+export class Failure extends Error {
+  constructor(code, message, { retry = true } = {}) {
+    super(message);
+    Object.assign(this, { code, retry });
+  }
+}
+
+// A job from its arrival until its message and its report are settled.
+class HandOver {
+  #aborting = new AbortController();
+  leased = false; // held without a message
+
+  constructor(message, job) {
+    const { correlationId, headers } = message.properties;
+    this.job = job;
+    this.token = correlationId;
+    this.doubtful = message.fields.redelivered || headers.republished === true; // it needs a claim
+    this.copies = []; // to be acknowledged
+    this.signal = this.#aborting.signal;
+    this.stop = () => this.#aborting.abort();
+  }
+
+  // Throws if it is no job, or one of a later protocol.
+  static read(message) {
+    const { headers, messageId, type } = message.properties;
+    for (const [name, least] of [["protocol", 1], ["attempt", 1], ["max_attempts", 1], ["dependency_count", 0]]) {
+      if (!Number.isInteger(headers?.[name]) || headers[name] < least) throw new Error(`wrong header ${name}`);
+    }
+    if (headers.protocol > PROTOCOL) throw new Error(`its protocol is ${headers.protocol}`);
+    const args = JSON.parse(message.content);
+    return new HandOver(message, { id: messageId, type, attempt: headers.attempt, args, body: message.content });
+  }
+
+  // Each message is settled once.
+  acknowledge() {
+    for (const [session, message] of this.copies.splice(0)) session.acknowledge(message);
+  }
+}
+
+export class Worker extends EventEmitter {
+  #held = new Map(); // hand-overs by token
+  #canceled = new Map(); // tokens that never start; false: told before the last hello
+  #waiting = new Set(); // for a slot
+  #running = 0;
+  #session; // undefined while there is none
+  #welcome;
+  #isStopping = false;
+
+  constructor({ url, namespace, concurrency, handlers }) {
+    super();
+    this.setMaxListeners(0);
+    Object.assign(this, { url, namespace, concurrency, handlers });
+    this.name = `node-${hostname()}-${process.pid}-${randomBytes(3).toString("hex")}`;
+    this.types = Object.keys(handlers);
+  }
+
+  // Connects, again and again.
+  async run() {
+    for (let pause = RETRY_AFTER / 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+      const began = Date.now();
+      const reason = await this.#serve().catch((error) => error);
+      console.error(`no connection: ${reason.message}`);
+      if (Date.now() - began > LONGEST_PAUSE) pause = RETRY_AFTER / 2;
+      await sleep(pause * (0.5 + Math.random()));
+    }
+  }
+
+  // Resolves when what runs is done.
+  async stop() {
+    console.error("stopping");
+    this.#isStopping = true;
+    for (const settle of this.#waiting) settle(false);
+    await this.#session?.pause();
+    await this.#idle(GRACE);
+    for (const handOver of this.#held.values()) handOver.stop();
+    await this.#idle(RETRY_AFTER);
+    if (this.#session) {
+      await this.#hello(this.#session, true).catch(() => {});
+      await this.#session.connection.close().catch(() => {});
+    }
+  }
+
+  async #idle(timeout) {
+    for (const end = Date.now() + timeout; this.#held.size > 0 && Date.now() < end; ) await sleep(10);
+  }
+
+  // Opens a session and says hello in it until it is lost.
+  async #serve() {
+    const { url, namespace, name, types, concurrency } = this;
+    const onControl = (message) => this.#hear(message);
+    const session = await Session.open({ url, namespace, name, types, concurrency, onControl });
+    this.#session = session;
+    this.emit("session");
+    const over = new AbortController();
+    const lost = session.lost.finally(() => over.abort());
+    while (!session.isLost) {
+      const next = await this.#hello(session).catch((error) => console.error(`hello: ${error.message}`));
+      await pause(next ?? ANSWER_TIMEOUT, over.signal);
+    }
+    this.#session = undefined;
+    return lost;
+  }
+
+  // Resolves with the time of the next one.
+  async #hello(session, stopping = false) {
+    const { name: worker, types, concurrency } = this;
+    const me = { host: hostname(), pid: process.pid, software: "example in JavaScript" };
+    const hello = { worker, types, concurrency, running: this.#running, leases: true, stopping, ...me };
+    const properties = { type: "hello", correlationId: "hello" };
+    const answer = await session.ask("requests", json(hello), properties, ANSWER_TIMEOUT);
+    if (answer.properties.type !== "ok") throw new Error(`refused: ${answer.content}`);
+    this.#welcome = { hello_interval: 30, lease_after: 60, canceled: [], ...JSON.parse(answer.content) };
+    for (const [token, recent] of this.#canceled) {
+      if (recent) this.#canceled.set(token, false);
+      else this.#canceled.delete(token); // hello names again what may still come
+    }
+    this.#drop(this.#welcome.canceled);
+    this.#take();
+    return this.#welcome.hello_interval * 1000;
+  }
+
+  #hear(message) {
+    if (message.properties.type !== "cancel") return;
+    try {
+      this.#drop(JSON.parse(message.content).tokens);
+    } catch (error) {
+      console.error(`a control message was ignored: ${error.message}`);
+    }
+  }
+
+  // Stops the jobs with these tokens, or keeps them from starting.
+  #drop(tokens) {
+    for (const token of tokens) {
+      this.#canceled.set(token, true);
+      this.#held.get(token)?.stop();
+    }
+  }
+
+  #take() {
+    if (this.#isStopping || this.#running >= this.concurrency || !this.#welcome) return;
+    this.#session?.take(this.#welcome.queues, (session, message) => this.#receive(session, message));
+  }
+
+  // Sees one message through to the end of its job.
+  async #receive(session, message) {
+    let handOver;
+    try {
+      handOver = HandOver.read(message);
+    } catch (error) {
+      console.error(`rejected ${message.properties.messageId}: ${error.message}`);
+      session.reject(message);
+      return;
+    }
+    const known = this.#held.get(handOver.token);
+    (known ?? handOver).copies.push([session, message]);
+    if (known) {
+      if (known.leased) known.acknowledge();
+      return;
+    }
+    this.#held.set(handOver.token, handOver);
+    if (this.#canceled.has(handOver.token)) handOver.stop();
+    const slot = await this.#slot(handOver);
+    const report = slot && (await this.#mayStart(handOver)) ? await this.#run(handOver) : released("not begun");
+    await this.#end(handOver, report);
+    if (slot) this.#freeSlot();
+  }
+
+  // Resolves with whether there is a slot.
+  #slot(handOver) {
+    if (this.#running < this.concurrency) {
+      this.#running += 1;
+      return true;
+    }
+    return new Promise((resolve) => {
+      const settle = (found) => {
+        clearTimeout(timer);
+        this.#waiting.delete(settle);
+        resolve(found);
+      };
+      const timer = setTimeout(() => {
+        settle(false);
+        this.#session?.pause(); // until a slot is free: others may have some
+      }, SLOT_TIMEOUT);
+      this.#waiting.add(settle);
+      handOver.signal.addEventListener("abort", () => settle(false));
+    });
+  }
+
+  #freeSlot() {
+    const [next] = this.#waiting;
+    if (next) {
+      next(true);
+    } else {
+      this.#running -= 1;
+      this.#take();
+    }
+  }
+
+  // Claims a job of which there may be, or have been, another copy.
+  async #mayStart(handOver) {
+    const { doubtful, signal } = handOver;
+    const isOff = () => signal.aborted || this.#isStopping;
+    if (doubtful && !isOff()) {
+      const { verdict } = await this.#askFor(handOver, "started", ANSWER_TIMEOUT, signal);
+      if (verdict !== "accepted") return false;
+    }
+    return !isOff();
+  }
+
+  // Resolves with the report.
+  async #run(handOver) {
+    const { job, signal } = handOver;
+    const headers = { started: Date.now() };
+    const ended = new AbortController();
+    this.#accompany(handOver, ended.signal);
+    try {
+      if (!Object.hasOwn(this.handlers, job.type)) throw new Failure("unknown_type", `no function for ${job.type}`);
+      const result = await this.handlers[job.type](job, signal);
+      const body = Buffer.isBuffer(result) ? result : json(result);
+      if (body.length > LARGEST_RESULT) throw new Failure("too_large", `${body.length} bytes`, { retry: false });
+      return signal.aborted ? released("stopped") : { type: "finished", body, headers };
+    } catch (error) {
+      if (signal.aborted) return released("stopped");
+      const { code, message, retry } = error instanceof Failure ? error : new Failure("error", String(error?.message ?? error));
+      return { type: "failed", body: json({ code, message: message.slice(0, LONGEST_MESSAGE), retry }), headers };
+    } finally {
+      ended.abort();
+    }
+  }
+
+  // Tells that a job runs, and takes and keeps a lease on one that runs long.
+  async #accompany(handOver, ended) {
+    if (await pause(STARTED_AFTER, ended)) return;
+    if (!handOver.doubtful) {
+      const report = [json({ worker: this.name }), { type: "started", correlationId: handOver.token }];
+      this.#session?.publish("reports", ...report).catch(() => {}); // a lease says it too
+    }
+    if (await pause(this.#welcome.lease_after * 1000, ended)) return;
+    for (let type = "lease", timeout = ANSWER_TIMEOUT; ; ) {
+      const { verdict, lease } = await this.#askFor(handOver, type, timeout, ended);
+      if (ended.aborted) return;
+      if (verdict !== "accepted") return handOver.stop(); // canceled, or somebody else's
+      if (lease) {
+        handOver.leased = true;
+        handOver.acknowledge();
+        [type, timeout] = ["heartbeat", lease * 250];
+      }
+      if (await pause(timeout, ended)) return;
+    }
+  }
+
+  // Repeats a report until it is answered, over as many connections as that takes.
+  async #askFor(handOver, type, timeout, ended) {
+    const properties = { type, correlationId: handOver.token };
+    while (!ended.aborted) {
+      try {
+        const session = await this.#connected();
+        const answer = await session.ask("reports", json({ worker: this.name }), properties, timeout);
+        return { verdict: answer.properties.type, lease: JSON.parse(answer.content).lease };
+      } catch {
+        await pause(RETRY_AFTER / 10, ended);
+      }
+    }
+    return {};
+  }
+
+  // Reports, over as many connections as that takes, and then acknowledges.
+  async #end(handOver, { type, body, headers }) {
+    for (;;) {
+      try {
+        await (await this.#connected()).publish("reports", body, { type, correlationId: handOver.token, headers });
+        break;
+      } catch {
+        await sleep(RETRY_AFTER);
+      }
+    }
+    this.#held.delete(handOver.token);
+    handOver.acknowledge();
+  }
+
+  async #connected() {
+    while (!this.#session) await once(this, "session");
+    return this.#session;
+  }
+}
+
+function released(reason) {
+  return { type: "released", body: json({ reason }) };
+}
+
+function json(value) {
+  return Buffer.from(JSON.stringify(value) ?? ""); // an empty body is null
+}
+
+// Resolves with whether it was cut short.
+function pause(milliseconds, signal) {
+  return sleep(Math.min(milliseconds, LONGEST_TIMER), false, { signal }).catch(() => true);
+}

@@ -192,6 +192,54 @@ async def a_job_of_a_later_protocol_is_rejected(stage: Stage) -> None:
         await until(is_empty)
 
 
+async def a_job_of_a_later_protocol_fails_for_its_sender(stage: Stage) -> None:
+    job = await stage.enqueue()
+    delivery = await stage.raw.take(stage.job_type)
+    await stage.raw.publish(
+        stage.raw.names.jobs,
+        stage.job_type,
+        delivery.body,
+        type=stage.job_type,
+        correlation_id=delivery.correlation_id,
+        message_id=job,
+        headers={"protocol": 1000, "unknown": {"nested": [1, "two", None]}},
+    )
+    await delivery.acknowledge()
+    async with stage.worker():
+        error = (await stage.ended(job)).error
+    assert error is not None
+    assert error.code == "dead_letter"
+
+
+async def a_job_that_waits_in_the_worker_never_starts_when_canceled(stage: Stage) -> None:
+    async with stage.worker():
+        first = await stage.enqueue({"seconds": FOREVER})
+        await stage.runs(first)
+        second = await stage.enqueue({"seconds": FOREVER})
+        for job in second, first:
+            await stage.queue.cancel_job(job)
+        await stage.works()
+        assert (await stage.queue.job_status(second)).started is None
+
+
+async def control_messages_it_does_not_know_are_ignored(stage: Stage) -> None:
+    control = stage.raw.names.control
+    async with stage.worker():
+        job = await stage.enqueue({"seconds": A_WHILE})
+        await stage.runs(job)
+        for kind, body in [("news", b"{}"), (None, b"\x00"), ("cancel", b'{"tokens": ["x"]}')]:
+            await stage.raw.publish(control, stage.job_type, body, type=kind)
+        assert (await stage.ended(job)).state is State.FINISHED
+        await stage.works()
+
+
+async def args_of_a_megabyte_come_back(stage: Stage) -> None:
+    args = {"text": "東京, größer. " * 50_000}
+    async with stage.worker():
+        job = await stage.enqueue(args)
+        assert await stage.queue.result(job, timeout=PATIENCE) == args
+
+
 async def a_second_delivery_of_a_canceled_job_never_starts(stage: Stage) -> None:
     job = await stage.enqueue({"seconds": FOREVER})
     async with RawClient(stage.url, stage.namespace) as dying:
@@ -269,6 +317,10 @@ LEVEL_2: list[Duty] = [
     a_cut_connection_is_made_anew,
     it_waits_for_a_scheduler_that_comes_later,
     a_job_of_a_later_protocol_is_rejected,
+    a_job_of_a_later_protocol_fails_for_its_sender,
+    a_job_that_waits_in_the_worker_never_starts_when_canceled,
+    control_messages_it_does_not_know_are_ignored,
+    args_of_a_megabyte_come_back,
 ]
 
 LEVEL_3: list[Duty] = [

@@ -1,9 +1,24 @@
-"""The worker in Python that uses pika and nothing of ours."""
+"""The example in Python that uses pika and nothing of ours."""
 
 from __future__ import annotations
 
-from tests.languages.suite import WorkerSuite
-from tests.languages.toolchains import plain_python_worker
+from pathlib import Path
+
+import pytest
+
+from broker_queue.client import JobQueue
+from tests.languages import toolchains
+from tests.languages.duties import LEVEL_2, Duty, Stage
+from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
+
+FACTS = {
+    "title": "Fox",
+    "fingerprint": {"sha256": "abc", "bytes": 45, "characters": 44},
+    "words": {"words": 9, "top": [["the", 2], ["brown", 1]]},
+    "lines": {"lines": 1, "longest": 44},
+    "sentences": {"sentences": 1, "longest": "The quick brown fox."},
+}
 
 REPORT = """\
 # Fox
@@ -19,19 +34,41 @@ SHA-256: `abc`
 """
 
 
-class TestPlainPython(WorkerSuite):
-    rehearsal = "rehearsal.python"
-    real = (
-        "text.report",
-        {
-            "title": "Fox",
-            "fingerprint": {"sha256": "abc", "bytes": 45, "characters": 44},
-            "words": {"words": 9, "top": [["the", 2], ["brown", 1]]},
-            "lines": {"lines": 1, "longest": 44},
-            "sentences": {"sentences": 1, "longest": "The quick brown fox."},
-        },
-        {"report": REPORT},
+@pytest.fixture(scope="session")
+def worker() -> list[str]:
+    return toolchains.plain_python_worker()
+
+
+@pytest.fixture
+def stage(
+    worker: list[str],
+    queue: JobQueue,
+    raw: RawClient,
+    broker_url: str,
+    namespace: str,
+    database: Path,
+) -> Stage:
+    return Stage(
+        command=worker,
+        job_type="rehearsal.python",
+        url=broker_url,
+        namespace=namespace,
+        database=database,
+        queue=queue,
+        raw=raw,
     )
 
-    def command(self) -> list[str]:
-        return plain_python_worker()
+
+@pytest.mark.parametrize("duty", LEVEL_2, ids=lambda duty: duty.__name__)
+async def test_the_worker_keeps_the_protocol(duty: Duty, stage: Stage) -> None:
+    await duty(stage)
+
+
+async def test_a_report(stage: Stage) -> None:
+    async with stage.worker():
+        job = await stage.queue.enqueue("text.report", FACTS)
+        assert await stage.queue.result(job, timeout=PATIENCE) == {"report": REPORT}
+        job = await stage.queue.enqueue("text.report", {})
+        error = (await stage.ended(job)).error
+    assert error is not None
+    assert error.code == "invalid_args"

@@ -1,14 +1,54 @@
-"""The worker in bash."""
+"""The example in bash."""
 
 from __future__ import annotations
 
-from tests.languages.suite import WorkerSuite
-from tests.languages.toolchains import shell_worker
+from pathlib import Path
+
+import pytest
+
+from broker_queue.client import JobQueue
+from tests.languages import toolchains
+from tests.languages.duties import LEVEL_2, Duty, Stage
+from tests.support.raw import RawClient
+from tests.support.waiting import PATIENCE
 
 
-class TestShell(WorkerSuite):
-    rehearsal = "rehearsal.shell"
-    real = ("text.lines", {"text": "one\n\n東京だ!\n"}, {"lines": 3, "longest": 4})
+@pytest.fixture(scope="session")
+def worker() -> list[str]:
+    return toolchains.shell_worker()
 
-    def command(self) -> list[str]:
-        return shell_worker()
+
+@pytest.fixture
+def stage(
+    worker: list[str],
+    queue: JobQueue,
+    raw: RawClient,
+    broker_url: str,
+    namespace: str,
+    database: Path,
+) -> Stage:
+    return Stage(
+        command=worker,
+        job_type="rehearsal.shell",
+        url=broker_url,
+        namespace=namespace,
+        database=database,
+        queue=queue,
+        raw=raw,
+    )
+
+
+@pytest.mark.parametrize("duty", LEVEL_2, ids=lambda duty: duty.__name__)
+async def test_the_worker_keeps_the_protocol(duty: Duty, stage: Stage) -> None:
+    await duty(stage)
+
+
+async def test_lines(stage: Stage) -> None:
+    args = {"text": "one\n\n東京だ!\n"}
+    async with stage.worker():
+        job = await stage.queue.enqueue("text.lines", args)
+        assert await stage.queue.result(job, timeout=PATIENCE) == {"lines": 3, "longest": 4}
+        job = await stage.queue.enqueue("text.lines", {})
+        error = (await stage.ended(job)).error
+    assert error is not None
+    assert error.code == "invalid_args"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A worker in bash: level 2 of docs/protocol.md.
 #
-# Every job is a process. Whatever happens, there or at the broker, becomes a line in one pipe: the
-# name of a function below, and its arguments. The loop at the end takes them one by one; only this
-# process writes to the broker.
+# Every job is a process, and another one listens to the broker. Whatever happens becomes a line in one
+# pipe: the name of a function below, and its arguments. The loop at the end takes them one by one; it
+# alone writes to the broker.
 
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,37 +15,54 @@ source "$here/amqp.bash"
 url=${BROKER_QUEUE_URL:-amqp://guest:guest@localhost:5672/}
 namespace=${BROKER_QUEUE_NAMESPACE:-bq}
 concurrency=${CONCURRENCY:-4}
-readonly PROTOCOL=1 STARTED_AFTER=0.05 CONSUME_AGAIN=1 STOP_WITHIN=30 LONGEST_PAUSE=15 REMEMBERED=10000
+readonly PROTOCOL=1 REMEMBERED=10000
+readonly STARTED_AFTER=50 CONSUME_AGAIN=1000 STOP_WITHIN=30000 LONGEST_PAUSE=15000 # milliseconds
 readonly REPORTS=1 # the channel of reports and control messages; the types have those from 2 on
 types=("${!HANDLERS[@]}")
 
 folder=$(mktemp --directory)
-trap 'rm -rf "$folder"' EXIT
 mkfifo "$folder/events"
 exec {EVENTS}<>"$folder/events"
 
 # By token: what this worker holds. A message is "channel tag", or empty while there is none because
 # the connection was lost. States: waiting → running → ended → reported.
-declare -A message=() state=() process=() began=() outcome=() canceled=()
-declare -A confirming=() # number of a published report → token, if it was the last one of its job
-waiting=() canceled_order=()
-running=0 connection=0 published=0 pause=1 ready='' stop_by='' listener=''
+declare -A message=() state=() began=() outcome=() canceled=()
+confirming=() # number of a published report → token, if it was the last one of its job
+waiting=() canceled_order=() consuming=()
+timers=() # when, in milliseconds → event; bash keeps them in order
+running=0 connection=0 published=0 pause=1000 ready='' stop_by=''
 
 log() { printf '%(%F %T)T worker[%s]: %s\n' -1 $$ "$*" >&2; }
 tell() { echo "$*" >&"$EVENTS"; } # event...; an `echo` of a line this short is never torn
 
-# Starts a command as a process group of its own, which can be killed as a whole; its id is in $!.
-background() {
-  set -m
-  "$@" &
-  set +m
+now() { FOUND=$((${EPOCHREALTIME/[.,]/} / 1000)); } # sets FOUND, as everything in amqp.bash does
+later() { # milliseconds, event...
+  local at
+  now && at=$((FOUND + $1))
+  while [[ -v timers[at] ]]; do at=$((at + 1)); done
+  timers[at]=${*:2}
 }
 
-tell_later() { background after "$@"; } # seconds, event...
-after() {
-  amqp_close_socket
-  sleep "$1"
-  tell "${@:2}"
+# Starts a command as a process group of its own, to be killed as a whole.
+background() { # folder that keeps its id, command...
+  mkdir -p "$1"
+  set -m
+  "${@:2}" &
+  set +m
+  echo $! >"$1/process"
+}
+
+end() { # folder
+  kill -KILL -- -"$(<"$1/process")"
+  wait "$(<"$1/process")" # else bash says that it was killed
+} 2>/dev/null
+
+# Tidies up after this worker, however it ended; also if it was killed.
+tidy_up() {
+  local each
+  tail --pid=$$ --sleep-interval=0.2 --follow /dev/null
+  for each in "$folder"/*/process; do end "${each%/process}"; done
+  rm -rf "$folder"
 }
 
 # --- the connection ------------------------------------------------------------------------------
@@ -53,35 +70,34 @@ after() {
 decoded() { printf '%b' "${1//%/\\x}"; }
 
 connect() {
-  [[ $url =~ ^amqp://(([^:@/]*)(:([^@/]*))?@)?(\[[^]]*\]|[^:/]*)(:([0-9]+))?(/(.*))?$ ]] || {
+  [[ $url =~ ^amqp://(([^:@/]*)(:([^@/]*))?@)?(\[[^]]*\]|[^:/]*)(:([0-9]+))?(/([^?]*))?(\?.*)?$ ]] || {
     log "BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost (for TLS, put stunnel before it)"
     exit 2
   }
   user=$(decoded "${BASH_REMATCH[2]:-guest}") password=$(decoded "${BASH_REMATCH[4]:-guest}")
   vhost=$(decoded "${BASH_REMATCH[9]:-/}")
-  local host=${BASH_REMATCH[5]:-localhost} port=${BASH_REMATCH[7]:-5672}
+  local host=${BASH_REMATCH[5]//[\[\]]/} port=${BASH_REMATCH[7]:-5672}
   connection=$((connection + 1)) published=0
-  amqp_open_socket "$host" "$port" || {
+  if amqp_open_socket "$host" "$port"; then
+    background "$folder/$connection" amqp_listen "tell amqp $connection" "$folder/$connection"
+  else
     lost "nobody listens at $host:$port"
-    return
-  }
-  mkdir "$folder/$connection"
-  background amqp_listen "tell amqp $connection" "$folder/$connection"
-  listener=$!
+  fi
 }
 
 lost() { # why
-  log "connection lost, next try in $pause s: $*"
+  log "connection lost, next try in $pause ms: $*"
+  end "$folder/$connection"
+  rm -rf "${folder:?}/$connection"
   connection=$((connection + 1)) # what the old one still tells does not count
-  [[ $listener ]] && kill -- -"$listener" 2>/dev/null
   amqp_close_socket
-  listener='' ready=''
+  ready='' consuming=()
   # The broker has taken the messages back: what has not begun is forgotten, what runs goes on.
   local token
   for token in "${waiting[@]}"; do forget "$token"; done
   for token in "${!message[@]}"; do message[$token]=''; done
   waiting=() confirming=()
-  tell_later "$pause" connect
+  later "$pause" connect
   pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
 }
 
@@ -98,7 +114,8 @@ on_refused() { lost "the broker refused a report"; }
 
 beat() { # number of the connection
   [[ $1 == "$connection" ]] || return 0
-  amqp_beat && tell_later $((AMQP_HEARTBEAT / 2)) beat "$1"
+  amqp_beat
+  later $((AMQP_HEARTBEAT * 1000 / 2)) beat "$1"
 }
 
 on_channel_opened() { # channel
@@ -117,8 +134,11 @@ on_channel_opened() { # channel
 # Takes jobs only once it hears of cancels: then none falls in between.
 on_consuming() { # channel
   local index token
-  (($1 == REPORTS)) || return 0
-  ready=yes pause=1
+  if (($1 != REPORTS)); then
+    consuming[$1]=yes
+    return
+  fi
+  ready=yes pause=1000
   for token in "${!state[@]}"; do
     [[ ${state[$token]} == ended ]] && report_outcome "$token"
   done
@@ -133,7 +153,7 @@ consume() { # number of the connection, channel
 on_channel_closed() { # channel, code, text
   amqp_close_channel_ok "$1"
   if (($1 != REPORTS && $2 == 404)); then
-    tell_later $CONSUME_AGAIN consume "$connection" "$1"
+    later $CONSUME_AGAIN consume "$connection" "$1"
   else
     lost "channel $*"
   fi
@@ -158,7 +178,7 @@ on_delivery() { # channel, tag, type, token, protocol, file
     tell_started "$token"
     acknowledge "$token"
   else
-    mkdir -p "$folder/$token"
+    mkdir "$folder/$token"
     mv "$file" "$folder/$token/args"
     message[$token]="$channel $tag" state[$token]=waiting
     if [[ -v canceled[$token] ]]; then
@@ -181,11 +201,11 @@ begin_next() {
 }
 
 begin() { # token, type
-  state[$1]=running began[$1]=$((${EPOCHREALTIME/[.,]/} / 1000))
+  now
+  state[$1]=running began[$1]=$FOUND
   running=$((running + 1))
-  background run "$1" "$2"
-  process[$1]=$!
-  tell_later $STARTED_AFTER tell_started "$1"
+  background "$folder/$1" run "$1" "$2"
+  later $STARTED_AFTER tell_started "$1"
 }
 
 run() { # token, type; in a process of its own
@@ -231,8 +251,7 @@ cancel() { # file with the body of the control message
         give_back "$token" canceled
         ;;
       running)
-        kill -KILL -- -"${process[$token]}"
-        wait "${process[$token]}" 2>/dev/null # bash would complain of its end
+        end "$folder/$token"
         running=$((running - 1))
         give_back "$token" canceled
         ;;
@@ -270,7 +289,7 @@ report_outcome() { # token
   if [[ ${outcome[$1]} != released ]]; then
     short_string started && printf -v started '%s6C%016X' "$FOUND" "${began[$1]}"
   fi
-  report "$1" "${outcome[$1]}" "$started" "$folder/$1/report" && confirming[$published]=$1
+  report "$1" "${outcome[$1]}" "$started" "$folder/$1/report" && confirming[published]=$1
 }
 
 report() { # token, type, table of headers, file
@@ -300,20 +319,22 @@ acknowledge() { # token
 
 forget() { # token
   rm -rf "${folder:?}/$1"
-  unset "message[$1]" "state[$1]" "process[$1]" "began[$1]" "outcome[$1]"
+  unset "message[$1]" "state[$1]" "began[$1]" "outcome[$1]"
 }
 
 # --- the end -------------------------------------------------------------------------------------
 
 request_stop() {
-  stop_by=${stop_by:-$((SECONDS + STOP_WITHIN))}
+  now
+  stop_by=${stop_by:-$((FOUND + STOP_WITHIN))}
   tell stop
 }
 
 stop() {
-  local index
+  local channel
   log "stopping, $running jobs still run"
-  for index in "${!types[@]}"; do amqp_cancel $((index + 2)); done
+  for channel in "${!consuming[@]}"; do amqp_cancel "$channel"; done
+  consuming=()
   while ((${#waiting[@]})); do
     give_back "${waiting[0]%% *}" "the worker stops"
     waiting=("${waiting[@]:1}")
@@ -323,27 +344,47 @@ stop() {
 may_leave() {
   local each
   [[ $stop_by ]] || return 1
-  ((SECONDS > stop_by)) && return 0
+  now
+  ((FOUND > stop_by)) && return 0
   for each in "${state[@]}"; do [[ $each == reported ]] || return 1; done
+}
+
+# Does what is due, and sets WAIT to the seconds until the next thing is, one at most.
+do_what_is_due() {
+  local at event
+  WAIT=1000
+  for at in "${!timers[@]}"; do
+    now
+    if ((at > FOUND)); then
+      WAIT=$((at - FOUND < WAIT ? at - FOUND : WAIT))
+      break
+    fi
+    read -r -a event <<<"${timers[at]}"
+    unset 'timers[at]'
+    "${event[@]}"
+  done
+  printf -v WAIT '%d.%03d' $((WAIT / 1000)) $((WAIT % 1000))
 }
 
 # A function, so that bash has read all of this file before it begins.
 main() {
-  local line event half='' each
+  local line event half=''
   trap '' PIPE
   trap request_stop TERM INT
+  background "$folder/tidying" tidy_up
+  rm "$folder/tidying/process"
   connect
   until may_leave; do
-    if read -r -t 1 line <&"$EVENTS"; then
+    do_what_is_due
+    if read -r -t "$WAIT" line <&"$EVENTS"; then
       read -r -a event <<<"$half$line"
       "${event[@]}"
       half=''
     else
-      half+=$line # the second was over in the middle of a line
+      half+=$line # the time was over in the middle of a line
     fi
   done
   [[ $AMQP_SOCKET ]] && amqp_close
-  for each in $(jobs -p); do kill -KILL -- -"$each" 2>/dev/null; done
   exit 0
 }
 

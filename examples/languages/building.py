@@ -13,7 +13,7 @@ from pathlib import Path
 
 from broker_queue import BrokerQueueError
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broker-queue/languages"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broker-queue/workers"
 
 TIMEOUT = 600
 TAIL = 5

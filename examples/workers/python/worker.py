@@ -81,11 +81,16 @@ class Worker:
             except (AMQPError, OSError) as error:
                 log.warning("connection lost, next try in %s s: %r", pause, error)
                 self.forget_messages()
-                time.sleep(pause)
+                self.rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def stop(self, *_: object) -> None:
         self.stop_by = self.stop_by or time.monotonic() + STOP_WITHIN
+
+    def rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.may_leave():
+            time.sleep(0.1)
 
     def may_leave(self) -> bool:
         if self.stop_by is None:
@@ -114,14 +119,19 @@ class Worker:
         """Take jobs of a type; its queue comes into being with the first of them."""
         if self.stop_by is not None:
             return
+
+        def again(*_: object) -> None:
+            self.connection.call_later(1, lambda: self.consume(job_type))
+
         channel = self.connection.channel()
         channel.basic_qos(prefetch_count=CONCURRENCY)
+        channel.add_on_cancel_callback(again)  # somebody deleted the queue
         try:
             channel.basic_consume(f"{NAMESPACE}.jobs.{job_type}", self.on_job)
         except ChannelClosedByBroker as closed:
             if closed.reply_code != 404:
                 raise
-            self.connection.call_later(1, lambda: self.consume(job_type))
+            again()
         else:
             self.consumed.add(channel)
 
@@ -242,5 +252,5 @@ def failure(code: str, error: Exception, *, retry: bool = True) -> bytes:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.ERROR)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     Worker().run()

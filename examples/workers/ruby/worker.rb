@@ -111,7 +111,7 @@ class Worker
       rescue *LOSSES => e
         LOG.warn("connection lost, next try in #{pause} s: #{e.message}")
         forget_messages
-        sleep(pause)
+        rest(pause)
         pause = [2 * pause, LONGEST_PAUSE].min
       end
     end
@@ -125,6 +125,11 @@ class Worker
   end
 
   def done? = @stop_by && (now > @stop_by || @held.each_value.all?(&:reported?))
+
+  def rest(seconds)
+    wake = now + seconds
+    sleep(0.1) until now > wake || done?
+  end
 
   def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 

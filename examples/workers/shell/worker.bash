@@ -125,7 +125,7 @@ on_channel_opened() { # channel
     amqp_declare_exclusive $REPORTS
     for job_type in "${types[@]}"; do amqp_bind $REPORTS "$namespace.control" "$job_type"; done
     amqp_consume $REPORTS "" 2
-  else
+  elif [[ ! $stop_by ]]; then
     amqp_prefetch "$1" "$concurrency"
     amqp_consume "$1" "$namespace.jobs.${types[$1 - 2]}" 0
   fi
@@ -159,7 +159,11 @@ on_channel_closed() { # channel, code, text
   fi
 }
 
-on_consumer_gone() { lost "the queue of ${types[$1 - 2]} was deleted"; }
+# The queue was deleted; the channel is still open.
+on_consumer_gone() { # channel
+  unset "consuming[$1]"
+  later $CONSUME_AGAIN amqp "$connection" channel_opened "$1"
+}
 
 # --- jobs ----------------------------------------------------------------------------------------
 

@@ -76,7 +76,14 @@ def _run(shown: Screen, to_kill: str | None) -> None:
                 processes.start(language.name, *command.words, **command.environment)
             step.outcome = f"{len(workers)} started, one for each language"
         analysis = graph.build(workers, victim)
-        story = _Story(shown, there, processes, workers, victim, analysis)
+        story = _Story(
+            shown,
+            there,
+            processes=processes,
+            workers=workers,
+            victim=victim,
+            analysis=analysis,
+        )
         asyncio.run(there.alongside(story.run()))
         summary.show(shown.console, workers, story.jobs, story.killed, story.report)
     finally:
@@ -100,6 +107,7 @@ class _Story:
         self,
         shown: Screen,
         there: Place,
+        *,
         processes: Processes,
         workers: Workers,
         victim: Language,

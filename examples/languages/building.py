@@ -41,7 +41,7 @@ def go_program(source: Path) -> Path:
             if GO_LIBRARY.exists():
                 _run([*command, "."], folder, GO111MODULE="off", GOPATH=str(GO_PATH))
             else:
-                _run([*command, "-mod=mod", "."], folder)
+                _run([*command, "."], folder)
     return program
 
 

@@ -24,7 +24,9 @@ class Analysis(NamedTuple):
     report: JobId
 
 
-def build(languages: Collection[Language], paused: Language, seconds: float | None = None) -> Analysis:
+def build(
+    languages: Collection[Language], paused: Language, seconds: float | None = None
+) -> Analysis:
     """Return the graph without what none of the languages runs.
 
     Args:

@@ -50,7 +50,10 @@ class Language:
 
 
 def _go() -> Command:
-    _need("go", "https://go.dev/dl, or apt-get install golang-go golang-github-rabbitmq-amqp091-go-dev")
+    _need(
+        "go",
+        "https://go.dev/dl, or apt-get install golang-go golang-github-rabbitmq-amqp091-go-dev",
+    )
     return Command([str(building.go_program(FOLDER / "go"))])
 
 
@@ -69,9 +72,14 @@ def _shell() -> Command:
 def _ruby() -> Command:
     found = {shutil.which("ruby"), "/usr/bin/ruby"}  # Debian's has Debian's libraries
     for ruby in sorted(each for each in found if each is not None and Path(each).exists()):
-        if subprocess.run([ruby, "-rbunny", "-e", ""], capture_output=True, check=False).returncode == 0:
+        if (
+            subprocess.run([ruby, "-rbunny", "-e", ""], capture_output=True, check=False).returncode
+            == 0
+        ):
             return Command([ruby, str(FOLDER / "ruby/worker.rb")])
-    raise Missing("Ruby with bunny is missing: gem install bunny, or apt-get install ruby ruby-bunny")
+    raise Missing(
+        "Ruby with bunny is missing: gem install bunny, or apt-get install ruby ruby-bunny"
+    )
 
 
 def _python() -> Command:

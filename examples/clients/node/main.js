@@ -40,7 +40,7 @@ async function status(scheduler, ids) {
 }
 
 async function wait(scheduler, ids) {
-  for (let open = ids; open.length > 0; ) {
+  for (let open = ids; open.length > 0;) {
     ({ open = [] } = await scheduler.ask("wait", { jobs: open, timeout: WAIT_SECONDS }));
   }
   if (!(await status(scheduler, ids))) process.exitCode = 1;

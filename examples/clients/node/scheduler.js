@@ -40,8 +40,19 @@ export class Scheduler {
       const late = new Error("unavailable: nobody answered; the same command may be repeated");
       timer = setTimeout(reject, ANSWER_TIMEOUT, late);
     });
-    const properties = { type: operation, correlationId, replyTo: REPLY_TO, contentType: "application/json", persistent: true };
-    this.channel.publish(`${this.namespace}.requests`, "requests", Buffer.from(JSON.stringify(body)), properties);
+    const properties = {
+      type: operation,
+      correlationId,
+      replyTo: REPLY_TO,
+      contentType: "application/json",
+      persistent: true,
+    };
+    this.channel.publish(
+      `${this.namespace}.requests`,
+      "requests",
+      Buffer.from(JSON.stringify(body)),
+      properties,
+    );
     try {
       const { properties, content } = await answered;
       if (properties.type === "error") throw new Refused(JSON.parse(content));

@@ -57,15 +57,19 @@ func InvalidArgs(message string) error {
 type handOver struct {
 	Job
 	token    string
-	doubtful bool // delivered before, perhaps: it needs a claim
+	doubtful bool     // delivered before, perhaps: it needs a claim
+	session  *session // that brought it
 	ctx      context.Context
 	cancel   context.CancelFunc
-	began    time.Time
 
 	// Guarded by the worker's mutex.
 	copies []amqp.Delivery // to be acknowledged
+	began  time.Time       // zero if it has not
 	leased bool            // held without a message
 }
+
+// isForgotten returns whether its message comes again, to this worker or another, before it has begun here.
+func (j *handOver) isForgotten() bool { return j.began.IsZero() && j.session.isLost() }
 
 // acknowledge settles each message of the job once; the worker's mutex is held.
 func (j *handOver) acknowledge() {
@@ -76,12 +80,12 @@ func (j *handOver) acknowledge() {
 }
 
 // read refuses what is no job, and jobs of a later protocol.
-func read(ctx context.Context, message amqp.Delivery) (*handOver, error) {
+func read(ctx context.Context, s *session, message amqp.Delivery) (*handOver, error) {
 	numbers := map[string]int64{}
-	for _, name := range []string{"protocol", "attempt", "max_attempts", "dependency_count"} {
-		value := reflect.ValueOf(message.Headers[name])
-		if !value.IsValid() || !value.CanInt() {
-			return nil, fmt.Errorf("the header %s is no integer", name)
+	for name, least := range map[string]int64{"protocol": 1, "attempt": 1, "max_attempts": 1, "dependency_count": 0} {
+		value := reflect.ValueOf(message.Headers[name]) // of any size that the broker chose
+		if !value.IsValid() || !value.CanInt() || value.Int() < least {
+			return nil, fmt.Errorf("wrong header %s", name)
 		}
 		numbers[name] = value.Int()
 	}
@@ -93,6 +97,7 @@ func read(ctx context.Context, message amqp.Delivery) (*handOver, error) {
 		Job:      Job{message.MessageId, message.Type, numbers["attempt"], message.Body},
 		token:    message.CorrelationId,
 		doubtful: message.Redelivered || republished,
+		session:  s,
 		copies:   []amqp.Delivery{message},
 	}
 	job.ctx, job.cancel = context.WithCancel(ctx)
@@ -101,7 +106,7 @@ func read(ctx context.Context, message amqp.Delivery) (*handOver, error) {
 
 // run returns the type and the body of the report.
 func (j *handOver) run(handler Handler) (string, []byte) {
-	result, err := call(handler, j.ctx, j.Job)
+	result, err := call(j.ctx, handler, j.Job)
 	if j.ctx.Err() != nil {
 		return "released", reason("stopped while it ran")
 	}
@@ -127,7 +132,7 @@ func (j *handOver) run(handler Handler) (string, []byte) {
 }
 
 // call makes a panic a failed attempt.
-func call(handler Handler, ctx context.Context, job Job) (result any, err error) {
+func call(ctx context.Context, handler Handler, job Job) (result any, err error) {
 	if handler == nil {
 		return nil, &Failure{Code: "unknown_type", Message: "no function for " + job.Type}
 	}

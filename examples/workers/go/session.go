@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -13,7 +11,8 @@ import (
 
 const (
 	heartbeat      = 10 * time.Second // of the connection
-	confirmTimeout = 30 * time.Second
+	replyTo        = "amq.rabbitmq.reply-to"
+	confirmTimeout = 10 * time.Second // a report may be sent twice, so no harm is done if it was too short
 )
 
 var errNoAnswer = errors.New("the scheduler does not answer")
@@ -27,7 +26,7 @@ type session struct {
 	cancels    <-chan amqp.Delivery
 
 	lost chan struct{} // closed once the connection is gone; err says why
-	err  error
+	err  *amqp.Error
 
 	mu    sync.Mutex
 	asked map[string]chan amqp.Delivery // who waits for an answer, by correlation id
@@ -73,7 +72,7 @@ func (s *session) setUp(types []string, concurrency int) (err error) {
 	if err = s.talk.Confirm(false); err != nil {
 		return err
 	}
-	answers, err := s.talk.Consume("amq.rabbitmq.reply-to", "", true, false, false, false, nil)
+	answers, err := s.talk.Consume(replyTo, "", true, false, false, false, nil)
 	if err != nil {
 		return err
 	}
@@ -93,19 +92,29 @@ func (s *session) setUp(types []string, concurrency int) (err error) {
 
 // watch ends the whole session when any part of it ends: a channel, or the consumer of a queue that was deleted.
 func (s *session) watch(connection, talk, jobs <-chan *amqp.Error, consumers <-chan string) {
-	var because *amqp.Error
+	var reason *amqp.Error
 	select {
-	case because = <-connection:
-	case because = <-talk:
-	case because = <-jobs:
+	case reason = <-connection:
+	case reason = <-talk:
+	case reason = <-jobs:
 	case queue := <-consumers:
-		s.err = fmt.Errorf("queue %s is gone", queue)
+		reason = &amqp.Error{Code: amqp.NotFound, Reason: queue + " is gone"}
 	}
-	if because != nil {
-		s.err = because
+	if reason == nil { // closed by this side
+		reason = amqp.ErrClosed
 	}
+	s.err = reason
 	close(s.lost)
 	s.connection.Close()
+}
+
+func (s *session) isLost() bool {
+	select {
+	case <-s.lost:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *session) route(answers <-chan amqp.Delivery) {
@@ -119,23 +128,23 @@ func (s *session) route(answers <-chan amqp.Delivery) {
 	}
 }
 
+func (s *session) send(ctx context.Context, to string, message amqp.Publishing) (*amqp.DeferredConfirmation, error) {
+	message.ContentType, message.DeliveryMode = "application/json", amqp.Persistent
+	return s.talk.PublishWithDeferredConfirmWithContext(ctx, s.namespace+"."+to, to, false, false, message)
+}
+
 // publish returns once the broker has confirmed the message.
 func (s *session) publish(to string, message amqp.Publishing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
 	defer cancel()
-	message.ContentType, message.DeliveryMode = "application/json", amqp.Persistent
-	confirm, err := s.talk.PublishWithDeferredConfirmWithContext(
-		ctx, s.namespace+"."+to, to, false, false, message)
-	if err != nil {
-		return err
+	confirm, err := s.send(ctx, to, message)
+	if err == nil && !confirm.Wait() {
+		err = errors.New("the broker did not confirm a message")
 	}
-	if !confirm.Wait() {
-		return errors.New("the broker did not confirm a message")
-	}
-	return nil
+	return err
 }
 
-// ask publishes and returns the answer.
+// ask publishes and returns the answer, which says more than a confirm would.
 func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration) (amqp.Delivery, error) {
 	waiting := make(chan amqp.Delivery, 1)
 	s.mu.Lock()
@@ -146,8 +155,8 @@ func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration)
 		delete(s.asked, message.CorrelationId)
 		s.mu.Unlock()
 	}()
-	message.ReplyTo = "amq.rabbitmq.reply-to"
-	if err := s.publish(to, message); err != nil {
+	message.ReplyTo = replyTo
+	if _, err := s.send(context.Background(), to, message); err != nil {
 		return amqp.Delivery{}, err
 	}
 	select {
@@ -160,29 +169,8 @@ func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration)
 	}
 }
 
-// A welcome is the answer to hello.
-type welcome struct {
-	Queues        []string `json:"queues"`
-	HelloInterval float64  `json:"hello_interval"`
-	LeaseAfter    float64  `json:"lease_after"`
-	Canceled      []string `json:"canceled"`
-}
-
-func (s *session) hello(body map[string]any) (welcome, error) {
-	answered := welcome{HelloInterval: 30, LeaseAfter: 60}
-	message := amqp.Publishing{Type: "hello", CorrelationId: "hello", Body: encode(body)}
-	answer, err := s.ask("requests", message, answerTimeout)
-	if err == nil && answer.Type != "ok" {
-		err = fmt.Errorf("hello was refused: %s", answer.Body)
-	}
-	if err == nil {
-		err = json.Unmarshal(answer.Body, &answered)
-	}
-	return answered, err
-}
-
 // take begins to consume the queues, unless that is so already.
-func (s *session) take(queues []string, receive func(amqp.Delivery)) error {
+func (s *session) take(queues []string, receive func(*session, amqp.Delivery)) error {
 	s.taking.Lock()
 	defer s.taking.Unlock()
 	if len(s.queues) > 0 {
@@ -196,7 +184,7 @@ func (s *session) take(queues []string, receive func(amqp.Delivery)) error {
 		s.queues = append(s.queues, queue)
 		go func() {
 			for message := range messages {
-				go receive(message)
+				go receive(s, message)
 			}
 		}()
 	}

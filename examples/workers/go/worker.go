@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	startedAfter  = 50 * time.Millisecond
-	slotTimeout   = 5 * time.Second // a job that waits longer for a slot is handed back
 	answerTimeout = 10 * time.Second
 	retryAfter    = time.Second
 	longestPause  = 15 * time.Second // before connecting again
@@ -31,9 +29,9 @@ type Worker struct {
 	jobs                 context.Context // of them all
 
 	mu       sync.Mutex
-	changed  *sync.Cond // session
-	session  *session   // nil while there is none
-	welcome  welcome
+	changed  *sync.Cond           // session
+	session  *session             // nil while there is none
+	welcome  welcome              // the last one
 	held     map[string]*handOver // by token
 	canceled map[string]bool      // tokens that never start; false: told before the last hello
 }
@@ -62,15 +60,14 @@ func (w *Worker) Run(ctx context.Context) {
 	<-ctx.Done()
 	log.Print("stopping")
 	close(w.stopping)
-	s := w.current()
-	if s != nil {
+	if s, _ := w.current(); s != nil {
 		s.pause()
 	}
 	w.awaitIdle(grace)
 	stopJobs()
 	w.awaitIdle(retryAfter)
-	if s = w.current(); s != nil {
-		w.hello(s, true)
+	if s, _ := w.current(); s != nil {
+		s.publish("requests", w.introduction(true))
 		s.connection.Close()
 	}
 }
@@ -111,10 +108,10 @@ func (w *Worker) serve() error {
 	defer w.setSession(nil)
 	for {
 		next := answerTimeout
-		if err := w.hello(s, false); err != nil {
+		if answered, err := w.hello(s); err != nil {
 			log.Printf("hello: %v", err)
 		} else {
-			next = seconds(w.welcome.HelloInterval)
+			next = seconds(answered.HelloInterval)
 			w.take()
 		}
 		select {
@@ -139,13 +136,14 @@ func (w *Worker) setSession(s *session) {
 	w.changed.Broadcast()
 }
 
-// current returns nil while there is no connection; connected waits for one.
-func (w *Worker) current() *session {
+// current returns the session, nil while there is none, and the last welcome.
+func (w *Worker) current() (*session, welcome) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.session
+	return w.session, w.welcome
 }
 
+// connected waits until there is a session.
 func (w *Worker) connected() *session {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -155,14 +153,33 @@ func (w *Worker) connected() *session {
 	return w.session
 }
 
-func (w *Worker) hello(s *session, stopping bool) error {
+func (w *Worker) introduction(stopping bool) amqp.Publishing {
 	host, _ := os.Hostname()
-	answered, err := s.hello(map[string]any{
+	return amqp.Publishing{Type: "hello", CorrelationId: "hello", Body: encode(map[string]any{
 		"worker": w.name, "types": w.types(), "concurrency": cap(w.slots), "running": len(w.slots),
 		"host": host, "pid": os.Getpid(), "software": "example in Go", "leases": true, "stopping": stopping,
-	})
+	})}
+}
+
+// A welcome is the answer to hello.
+type welcome struct {
+	Queues        []string `json:"queues"`
+	HelloInterval float64  `json:"hello_interval"`
+	LeaseAfter    float64  `json:"lease_after"`
+	Canceled      []string `json:"canceled"`
+}
+
+func (w *Worker) hello(s *session) (welcome, error) {
+	answered := welcome{HelloInterval: 30, LeaseAfter: 60}
+	answer, err := s.ask("requests", w.introduction(false), answerTimeout)
+	if err == nil && answer.Type != "ok" {
+		err = fmt.Errorf("hello was refused: %s", answer.Body)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer.Body, &answered)
+	}
 	if err != nil {
-		return err
+		return answered, err
 	}
 	w.mu.Lock()
 	w.welcome = answered
@@ -173,7 +190,7 @@ func (w *Worker) hello(s *session, stopping bool) error {
 	}
 	w.mu.Unlock()
 	w.drop(answered.Canceled)
-	return nil
+	return answered, nil
 }
 
 // listen hears which jobs are canceled.
@@ -202,11 +219,11 @@ func (w *Worker) drop(tokens []string) {
 
 // take consumes if a slot is free.
 func (w *Worker) take() {
-	s := w.current()
+	s, known := w.current()
 	if s == nil || w.isStopping() || len(w.slots) == cap(w.slots) {
 		return
 	}
-	if err := s.take(w.welcome.Queues, w.receive); err != nil {
+	if err := s.take(known.Queues, w.receive); err != nil {
 		log.Printf("consuming: %v", err)
 	}
 }
@@ -219,161 +236,3 @@ func (w *Worker) isStopping() bool {
 		return false
 	}
 }
-
-// receive sees one message through to the end of its job.
-func (w *Worker) receive(message amqp.Delivery) {
-	job, err := read(w.jobs, message)
-	if err != nil {
-		log.Printf("rejected %s: %v", message.MessageId, err)
-		message.Reject(false)
-		return
-	}
-	defer job.cancel()
-	if !w.hold(job) {
-		return
-	}
-	if !w.waitForSlot(job) {
-		w.end(job, "released", reason("not begun"))
-		return
-	}
-	if w.mayStart(job) {
-		w.end(w.run(job))
-	} else {
-		w.end(job, "released", reason("not begun"))
-	}
-	<-w.slots
-	w.take()
-}
-
-// hold returns whether the job is new here; the message may be one more of a job that is held already.
-func (w *Worker) hold(job *handOver) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if known := w.held[job.token]; known != nil {
-		known.copies = append(known.copies, job.copies...)
-		if known.leased {
-			known.acknowledge()
-		}
-		return false
-	}
-	w.held[job.token] = job
-	if _, canceled := w.canceled[job.token]; canceled {
-		job.cancel()
-	}
-	return true
-}
-
-func (w *Worker) waitForSlot(job *handOver) bool {
-	select {
-	case w.slots <- struct{}{}:
-		return true
-	case <-job.ctx.Done():
-	case <-w.stopping:
-	case <-time.After(slotTimeout):
-		if s := w.current(); s != nil {
-			s.pause() // until a slot is free: others may have some
-		}
-	}
-	return false
-}
-
-// mayStart claims a job of which there may be, or have been, another copy.
-func (w *Worker) mayStart(job *handOver) bool {
-	if job.doubtful && job.ctx.Err() == nil && !w.isStopping() {
-		if verdict, _ := w.askFor(job, "started", answerTimeout, job.ctx.Done()); verdict != "accepted" {
-			return false
-		}
-	}
-	return job.ctx.Err() == nil && !w.isStopping()
-}
-
-func (w *Worker) run(job *handOver) (*handOver, string, []byte) {
-	job.began = time.Now()
-	ended := make(chan struct{})
-	defer close(ended)
-	go w.accompany(job, ended)
-	kind, body := job.run(w.handlers[job.Type])
-	return job, kind, body
-}
-
-// accompany tells that a job runs, and takes and keeps a lease on one that runs long.
-func (w *Worker) accompany(job *handOver, ended <-chan struct{}) {
-	if pause(startedAfter, ended) {
-		return
-	}
-	if !job.doubtful { // a claim said it
-		w.connected().publish("reports", w.message(job, "started", w.myName()))
-	}
-	if pause(seconds(w.welcome.LeaseAfter), ended) {
-		return
-	}
-	kind, timeout := "lease", answerTimeout
-	for {
-		verdict, lease := w.askFor(job, kind, timeout, ended)
-		if verdict != "accepted" { // canceled, or somebody else's
-			job.cancel()
-			return
-		}
-		if lease > 0 {
-			w.leased(job)
-			kind, timeout = "heartbeat", seconds(lease/4)
-		}
-		if pause(timeout, ended) {
-			return
-		}
-	}
-}
-
-// askFor repeats a report until it is answered, over as many connections as that takes.
-func (w *Worker) askFor(job *handOver, kind string, timeout time.Duration, ended <-chan struct{}) (string, float64) {
-	for {
-		answer, err := w.connected().ask("reports", w.message(job, kind, w.myName()), timeout)
-		if err == nil {
-			var body struct{ Lease float64 }
-			json.Unmarshal(answer.Body, &body)
-			return answer.Type, body.Lease
-		}
-		if pause(retryAfter/10, ended) {
-			return "", 0
-		}
-	}
-}
-
-// end reports, over as many connections as that takes, and then acknowledges.
-func (w *Worker) end(job *handOver, kind string, body []byte) {
-	for w.connected().publish("reports", w.message(job, kind, body)) != nil {
-		time.Sleep(retryAfter)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.held, job.token)
-	job.acknowledge()
-}
-
-func (w *Worker) leased(job *handOver) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	job.leased = true
-	job.acknowledge()
-}
-
-func (w *Worker) message(job *handOver, kind string, body []byte) amqp.Publishing {
-	message := amqp.Publishing{Type: kind, CorrelationId: job.token, Body: body}
-	if kind == "finished" || kind == "failed" {
-		message.Headers = amqp.Table{"started": job.began.UnixMilli()}
-	}
-	return message
-}
-
-func (w *Worker) myName() []byte { return encode(map[string]string{"worker": w.name}) }
-
-func pause(length time.Duration, ended <-chan struct{}) (over bool) {
-	select {
-	case <-ended:
-		return true
-	case <-time.After(length):
-		return false
-	}
-}
-
-func seconds(number float64) time.Duration { return time.Duration(number * float64(time.Second)) }

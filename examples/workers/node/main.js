@@ -33,7 +33,8 @@ function words(job) {
 }
 
 function object(args) {
-  if (args === null || typeof args !== "object" || Array.isArray(args)) throw invalidArgs("the args are no object");
+  if (args === null || typeof args !== "object" || Array.isArray(args))
+    throw invalidArgs("the args are no object");
   return args;
 }
 
@@ -42,7 +43,8 @@ function invalidArgs(message) {
 }
 
 const concurrency = Number(process.env.CONCURRENCY || 4);
-if (!Number.isInteger(concurrency) || concurrency < 1) throw new Error("CONCURRENCY must be a positive number");
+if (!Number.isInteger(concurrency) || concurrency < 1)
+  throw new Error("CONCURRENCY must be a positive number");
 const worker = new Worker({
   url: process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672/",
   namespace: process.env.BROKER_QUEUE_NAMESPACE || "bq",

@@ -31,7 +31,11 @@ export class Session {
     const address = new URL(url);
     if (!address.searchParams.has("heartbeat")) address.searchParams.set("heartbeat", HEARTBEAT);
     const clientProperties = { connection_name: name };
-    const connection = await amqp.connect(address.href, { timeout: CONNECT_TIMEOUT, noDelay: true, clientProperties });
+    const connection = await amqp.connect(address.href, {
+      timeout: CONNECT_TIMEOUT,
+      noDelay: true,
+      clientProperties,
+    });
     const session = new Session(connection, namespace);
     try {
       await session.#setUp(types, concurrency, onControl);
@@ -73,18 +77,18 @@ export class Session {
     });
   }
 
-  // Resolves with the answer.
+  // Resolves with the answer, which says more than a confirm would.
   async ask(to, body, properties, timeout) {
-    const id = properties.correlationId;
-    const answered = new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
-    answered.catch(() => {}); // it may fail while the publishing below fails
-    const timer = setTimeout(() => this.#asked.get(id)?.reject(new Error("the scheduler does not answer")), timeout);
+    let timer;
     try {
-      await this.publish(to, body, { ...properties, replyTo: REPLY_TO });
-      return await answered;
+      return await new Promise((resolve, reject) => {
+        this.#asked.set(properties.correlationId, { resolve, reject });
+        timer = setTimeout(reject, timeout, new Error("the scheduler does not answer"));
+        this.publish(to, body, { ...properties, replyTo: REPLY_TO }).catch(reject);
+      });
     } finally {
       clearTimeout(timer);
-      this.#asked.delete(id);
+      this.#asked.delete(properties.correlationId);
     }
   }
 
@@ -94,7 +98,8 @@ export class Session {
       if (this.#queues.length > 0) return;
       this.#queues = queues;
       for (const queue of queues) {
-        const take = (message) => (message ? receive(this, message) : this.lose(new Error(`${queue} is gone`)));
+        const take = (message) =>
+          message ? receive(this, message) : this.lose(new Error(`${queue} is gone`));
         await this.jobs.consume(queue, take, { consumerTag: queue });
       }
     });

@@ -28,10 +28,12 @@ export class Failure extends Error {
 // A job from its arrival until its message and its report are settled.
 class HandOver {
   #aborting = new AbortController();
+  hasBegun = false;
   leased = false; // held without a message
 
-  constructor(message, job) {
+  constructor(session, message, job) {
     const { correlationId, headers } = message.properties;
+    this.session = session; // that brought it
     this.job = job;
     this.token = correlationId;
     this.doubtful = message.fields.redelivered || headers.republished === true; // it needs a claim
@@ -41,14 +43,31 @@ class HandOver {
   }
 
   // Throws if it is no job, or one of a later protocol.
-  static read(message) {
+  static read(session, message) {
     const { headers, messageId, type } = message.properties;
-    for (const [name, least] of [["protocol", 1], ["attempt", 1], ["max_attempts", 1], ["dependency_count", 0]]) {
-      if (!Number.isInteger(headers?.[name]) || headers[name] < least) throw new Error(`wrong header ${name}`);
+    for (const [name, least] of [
+      ["protocol", 1],
+      ["attempt", 1],
+      ["max_attempts", 1],
+      ["dependency_count", 0],
+    ]) {
+      if (!Number.isInteger(headers?.[name]) || headers[name] < least)
+        throw new Error(`wrong header ${name}`);
     }
     if (headers.protocol > PROTOCOL) throw new Error(`its protocol is ${headers.protocol}`);
     const args = JSON.parse(message.content);
-    return new HandOver(message, { id: messageId, type, attempt: headers.attempt, args, body: message.content });
+    return new HandOver(session, message, {
+      id: messageId,
+      type,
+      attempt: headers.attempt,
+      args,
+      body: message.content,
+    });
+  }
+
+  // Its message comes again, to this worker or another, before it has begun here.
+  get isForgotten() {
+    return !this.hasBegun && this.session.isLost;
   }
 
   // Each message is settled once.
@@ -95,13 +114,13 @@ export class Worker extends EventEmitter {
     for (const handOver of this.#held.values()) handOver.stop();
     await this.#idle(RETRY_AFTER);
     if (this.#session) {
-      await this.#hello(this.#session, true).catch(() => {});
+      await this.#session.publish("requests", this.#introduction(true), { type: "hello" }).catch(() => {});
       await this.#session.connection.close().catch(() => {});
     }
   }
 
   async #idle(timeout) {
-    for (const end = Date.now() + timeout; this.#held.size > 0 && Date.now() < end; ) await sleep(10);
+    for (const end = Date.now() + timeout; this.#held.size > 0 && Date.now() < end;) await sleep(10);
   }
 
   // Opens a session and says hello in it until it is lost.
@@ -122,12 +141,9 @@ export class Worker extends EventEmitter {
   }
 
   // Resolves with the time of the next one.
-  async #hello(session, stopping = false) {
-    const { name: worker, types, concurrency } = this;
-    const me = { host: hostname(), pid: process.pid, software: "example in JavaScript" };
-    const hello = { worker, types, concurrency, running: this.#running, leases: true, stopping, ...me };
+  async #hello(session) {
     const properties = { type: "hello", correlationId: "hello" };
-    const answer = await session.ask("requests", json(hello), properties, ANSWER_TIMEOUT);
+    const answer = await session.ask("requests", this.#introduction(false), properties, ANSWER_TIMEOUT);
     if (answer.properties.type !== "ok") throw new Error(`refused: ${answer.content}`);
     this.#welcome = { hello_interval: 30, lease_after: 60, canceled: [], ...JSON.parse(answer.content) };
     for (const [token, recent] of this.#canceled) {
@@ -137,6 +153,12 @@ export class Worker extends EventEmitter {
     this.#drop(this.#welcome.canceled);
     this.#take();
     return this.#welcome.hello_interval * 1000;
+  }
+
+  #introduction(stopping) {
+    const { name: worker, types, concurrency } = this;
+    const me = { host: hostname(), pid: process.pid, software: "example in JavaScript" };
+    return json({ worker, types, concurrency, running: this.#running, leases: true, stopping, ...me });
   }
 
   #hear(message) {
@@ -165,24 +187,34 @@ export class Worker extends EventEmitter {
   async #receive(session, message) {
     let handOver;
     try {
-      handOver = HandOver.read(message);
+      handOver = HandOver.read(session, message);
     } catch (error) {
       console.error(`rejected ${message.properties.messageId}: ${error.message}`);
       session.reject(message);
       return;
     }
-    const known = this.#held.get(handOver.token);
-    (known ?? handOver).copies.push([session, message]);
-    if (known) {
-      if (known.leased) known.acknowledge();
-      return;
-    }
-    this.#held.set(handOver.token, handOver);
-    if (this.#canceled.has(handOver.token)) handOver.stop();
+    if (!this.#hold(handOver, message)) return;
     const slot = await this.#slot(handOver);
-    const report = slot && (await this.#mayStart(handOver)) ? await this.#run(handOver) : released("not begun");
-    await this.#end(handOver, report);
+    if (slot && (await this.#mayBegin(handOver))) await this.#report(handOver, await this.#run(handOver));
+    else if (!session.isLost) await this.#report(handOver, released("not begun"));
+    if (this.#held.get(handOver.token) === handOver) this.#held.delete(handOver.token);
+    handOver.acknowledge();
     if (slot) this.#freeSlot();
+  }
+
+  // Returns whether the job is new here; the message may be one more of a job that is held already.
+  #hold(handOver, message) {
+    const { session, token } = handOver;
+    const known = this.#held.get(token);
+    if (known && !known.isForgotten) {
+      known.copies.push([session, message]);
+      if (known.leased) known.acknowledge();
+      return false;
+    }
+    handOver.copies.push([session, message]);
+    this.#held.set(token, handOver);
+    if (this.#canceled.has(token)) handOver.stop();
+    return true;
   }
 
   // Resolves with whether there is a slot.
@@ -216,15 +248,16 @@ export class Worker extends EventEmitter {
     }
   }
 
-  // Claims a job of which there may be, or have been, another copy.
-  async #mayStart(handOver) {
+  // Resolves with whether the job may run. One of which another copy may have run is claimed.
+  async #mayBegin(handOver) {
     const { doubtful, signal } = handOver;
-    const isOff = () => signal.aborted || this.#isStopping;
+    const isOff = () => signal.aborted || this.#isStopping || handOver.isForgotten;
     if (doubtful && !isOff()) {
       const { verdict } = await this.#askFor(handOver, "started", ANSWER_TIMEOUT, signal);
       if (verdict !== "accepted") return false;
     }
-    return !isOff();
+    handOver.hasBegun = !isOff();
+    return handOver.hasBegun;
   }
 
   // Resolves with the report.
@@ -234,15 +267,22 @@ export class Worker extends EventEmitter {
     const ended = new AbortController();
     this.#accompany(handOver, ended.signal);
     try {
-      if (!Object.hasOwn(this.handlers, job.type)) throw new Failure("unknown_type", `no function for ${job.type}`);
+      if (!Object.hasOwn(this.handlers, job.type))
+        throw new Failure("unknown_type", `no function for ${job.type}`);
       const result = await this.handlers[job.type](job, signal);
       const body = Buffer.isBuffer(result) ? result : json(result);
-      if (body.length > LARGEST_RESULT) throw new Failure("too_large", `${body.length} bytes`, { retry: false });
+      if (body.length > LARGEST_RESULT)
+        throw new Failure("too_large", `${body.length} bytes`, { retry: false });
       return signal.aborted ? released("stopped") : { type: "finished", body, headers };
     } catch (error) {
       if (signal.aborted) return released("stopped");
-      const { code, message, retry } = error instanceof Failure ? error : new Failure("error", String(error?.message ?? error));
-      return { type: "failed", body: json({ code, message: message.slice(0, LONGEST_MESSAGE), retry }), headers };
+      const { code, message, retry } =
+        error instanceof Failure ? error : new Failure("error", String(error?.message ?? error));
+      return {
+        type: "failed",
+        body: json({ code, message: message.slice(0, LONGEST_MESSAGE), retry }),
+        headers,
+      };
     } finally {
       ended.abort();
     }
@@ -256,7 +296,7 @@ export class Worker extends EventEmitter {
       this.#session?.publish("reports", ...report).catch(() => {}); // a lease says it too
     }
     if (await pause(this.#welcome.lease_after * 1000, ended)) return;
-    for (let type = "lease", timeout = ANSWER_TIMEOUT; ; ) {
+    for (let type = "lease", timeout = ANSWER_TIMEOUT; ;) {
       const { verdict, lease } = await this.#askFor(handOver, type, timeout, ended);
       if (ended.aborted) return;
       if (verdict !== "accepted") return handOver.stop(); // canceled, or somebody else's
@@ -284,18 +324,16 @@ export class Worker extends EventEmitter {
     return {};
   }
 
-  // Reports, over as many connections as that takes, and then acknowledges.
-  async #end(handOver, { type, body, headers }) {
+  // Resolves once it is confirmed, over as many connections as that takes.
+  async #report(handOver, { type, body, headers }) {
     for (;;) {
       try {
-        await (await this.#connected()).publish("reports", body, { type, correlationId: handOver.token, headers });
-        break;
+        const session = await this.#connected();
+        return await session.publish("reports", body, { type, correlationId: handOver.token, headers });
       } catch {
         await sleep(RETRY_AFTER);
       }
     }
-    this.#held.delete(handOver.token);
-    handOver.acknowledge();
   }
 
   async #connected() {

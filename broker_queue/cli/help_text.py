@@ -40,11 +40,12 @@ def _commands(group: TyperGroup, ctx: Any) -> Iterable[tuple[str, tuple[str, str
 def _parameters(command: Any, ctx: Any) -> Iterable[tuple[str, tuple[str, str]]]:
     later = []
     for parameter in command.get_params(ctx):
-        row = parameter.get_help_record(ctx)
-        if row is None:
+        record = parameter.get_help_record(ctx)
+        if record is None:
             continue
+        row = (record[0], record[1].replace("  [required]", ""))
         if parameter.param_type_name == "argument":
-            yield "Arguments", (row[0].partition(" <")[0], row[1].replace("  [required]", ""))
+            yield "Arguments", (row[0].partition(" <")[0], row[1])
         elif heading := getattr(parameter, "rich_help_panel", None):
             later.append((heading, row))
         else:

@@ -23,6 +23,7 @@ def test_all_commands_are_there(command_line: CommandLine) -> None:
                 "backup",
                 "cancel",
                 "completion",
+                "conformance",
                 "dev",
                 "doctor",
                 "enqueue",

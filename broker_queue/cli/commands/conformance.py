@@ -50,7 +50,7 @@ def conformance(  # noqa: PLR0917  # the options of a command
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="Job type that the worker serves.",
+            help="Job type that the worker serves; must be given.",
             parser=job_type,
             show_default=False,
         ),

@@ -42,10 +42,11 @@ Watch = Struct.new(:events) do
 end
 
 # A job that this worker holds, from its message until that is acknowledged. `message` is nil while
-# the broker has taken it back because the connection was lost.
+# the broker has taken it back because the connection was lost; `outcome` is type and body of the
+# last report.
 class Delivery
-  attr_reader :token, :outcome, :began_at
-  attr_accessor :message, :reported
+  attr_reader :token, :began_at
+  attr_accessor :message, :outcome, :reported
 
   alias reported? reported
 
@@ -55,14 +56,14 @@ class Delivery
     @reported = false
   end
 
-  # Runs the job, and yields once it has ended.
+  # Runs the job, and yields itself once that has ended.
   def start
     @began_at = (Time.now.to_f * 1000).to_i
     @thread = Thread.new do
       # A cancel may interrupt the job function, but not the telling of how it ended.
       Thread.handle_interrupt(Canceled => :never) do
         @outcome = outcome_of_run
-        yield
+        yield self
       end
     end
     @thread.report_on_exception = false
@@ -140,11 +141,13 @@ class Worker
                                  session_error_handler: @watch, connection_name: NAME, logger: BUNNY_LOG)
     @connection.start
     @reports = open_channel
-    @reports.confirm_select
+    reports = @reports
+    @reports.confirm_select(->(number, _, refused) { @events << [:confirmed, reports, number, refused] })
+    @confirming = {}
     control = open_channel.queue("", exclusive: true)
     HANDLERS.each_key { |type| control.bind("#{NAMESPACE}.control", routing_key: type) }
     control.subscribe { |_, properties, body| @events << [:control, properties, body] }
-    settle
+    @held.values.select(&:outcome).reject(&:reported?).each { |delivery| conclude(delivery) }
     @consumers = []
     HANDLERS.each_key { |type| consume(@connection, type) }
   end
@@ -215,14 +218,14 @@ class Worker
   def begin_next
     while @running < CONCURRENCY && (delivery = @waiting.shift)
       @running += 1
-      delivery.start { @events << [:ended] }
+      delivery.start { |ended| @events << [:ended, ended] }
       later(STARTED_AFTER, :tell_started, delivery)
     end
   end
 
-  def ended
+  def ended(delivery)
     @running -= 1
-    settle
+    conclude(delivery)
     begin_next
   end
 
@@ -230,17 +233,22 @@ class Worker
     report(delivery, "started", JSON.generate(worker: NAME)) unless delivery.outcome
   end
 
-  # Reports what has ended; first the report, then the acknowledgement.
-  def settle
-    @held.values.select { |delivery| delivery.outcome && !delivery.reported? }.each do |delivery|
-      conclude(delivery, *delivery.outcome)
-    end
+  def give_back(delivery, reason)
+    delivery.outcome = ["released", JSON.generate(reason:)]
+    conclude(delivery)
   end
 
-  def give_back(delivery, reason) = conclude(delivery, "released", JSON.generate(reason:))
+  # Publishes the last report of a job. It is acknowledged once the broker has confirmed that.
+  def conclude(delivery)
+    @confirming[@reports.next_publish_seq_no] = delivery
+    report(delivery, *delivery.outcome)
+  end
 
-  def conclude(delivery, kind, body)
-    report(delivery, kind, body)
+  def confirmed(channel, number, refused)
+    return unless channel.equal?(@reports)
+    raise Lost, "the broker refused a report" if refused
+
+    delivery = @confirming.delete(number) or return
     delivery.reported = true
     acknowledge(delivery)
   end
@@ -253,13 +261,11 @@ class Worker
     @held.delete(delivery.token)
   end
 
-  # Publishes a report and returns once the broker has confirmed it.
   def report(delivery, kind, body)
     headers = %w[finished failed].include?(kind) ? { "started" => delivery.began_at } : {}
     @reports.basic_publish(body, "#{NAMESPACE}.reports", "reports",
                            type: kind, correlation_id: delivery.token, headers:,
                            content_type: "application/json", persistent: true)
-    raise Lost, "the broker refused a report" unless @reports.wait_for_confirms
   end
 
   def stop

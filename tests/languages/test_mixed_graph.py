@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from broker_queue import Job, Worker
 from broker_queue.client import JobQueue
@@ -25,6 +28,8 @@ from tests.languages.fleet import Fleet
 from tests.support.schedulers import RunningScheduler
 from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR, until
 from tests.support.workers import running
+
+PROJECT = Path(__file__).parents[2]
 
 AT_ONCE = 5
 """Graphs."""
@@ -203,6 +208,30 @@ async def test_a_language_that_nobody_speaks_is_named_and_waited_for(
     assert "text.sentences" in explanation.summary
     await fleet.start("ruby")
     await check(queue, analysis)
+
+
+async def test_what_docker_compose_runs_ends_with_a_report(
+    queue: JobQueue, fleet: Fleet, broker_url: str, namespace: str, tmp_path: Path
+) -> None:
+    await fleet.start(*BY_NAME)
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    process = await asyncio.create_subprocess_exec(
+        *services["languages"]["command"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "BROKER_QUEUE_URL": broker_url,
+            "BROKER_QUEUE_NAMESPACE": namespace,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XDG_STATE_HOME": str(tmp_path / "state"),
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(2 * PATIENCE):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert f"{len(TEXT)} characters in {len(TEXT.encode())} bytes" in out.decode()
 
 
 async def test_workers_of_ours_and_of_other_languages_share_a_queue(

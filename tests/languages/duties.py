@@ -163,6 +163,17 @@ async def a_cut_connection_is_made_anew(stage: Stage) -> None:
         await stage.works()
 
 
+async def connections_that_break_again_and_again_lose_no_job(stage: Stage) -> None:
+    async with Proxy(stage.url) as proxy, stage.worker(proxy.url, concurrency=3):
+        jobs = [await stage.enqueue({"seconds": i % 4 * 0.1, "i": i}) for i in range(16)]
+        for last in (3, 7, 11):
+            await stage.ended(jobs[last])
+            proxy.cut()
+        statuses = await stage.queue.wait(jobs, timeout=2 * PATIENCE)
+        assert {status.state for status in statuses} == {State.FINISHED}
+        assert {status.attempt for status in statuses} == {1}
+
+
 async def it_waits_for_a_scheduler_that_comes_later(stage: Stage) -> None:
     namespace, database = f"{stage.namespace}-later", stage.database.with_name("later.sqlite3")
     async with (
@@ -315,6 +326,7 @@ LEVEL_2: list[Duty] = [
     a_running_job_that_is_canceled_stops,
     sigterm_lets_the_running_job_finish_and_hands_back_the_next,
     a_cut_connection_is_made_anew,
+    connections_that_break_again_and_again_lose_no_job,
     it_waits_for_a_scheduler_that_comes_later,
     a_job_of_a_later_protocol_is_rejected,
     a_job_of_a_later_protocol_fails_for_its_sender,

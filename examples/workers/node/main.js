@@ -1,6 +1,7 @@
 // A worker for broker-queue. This file has the job functions; put your own into the table.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Failure, Worker } from "./worker.js";
+import { Failure } from "./job.js";
+import { Worker } from "./worker.js";
 
 // (job, signal) => result. The signal is aborted when the job is canceled. A Buffer goes out as it is,
 // any other result as JSON.

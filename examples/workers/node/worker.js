@@ -1,11 +1,11 @@
-// What becomes of a job from its message to its report.
+// Hears of jobs and cancels, and sees each job through from its message to its report.
 import { EventEmitter, once } from "node:events";
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Failure, HandOver } from "./job.js";
 import { Session } from "./session.js";
 
-const PROTOCOL = 1;
 const LARGEST_RESULT = 15 * 2 ** 20; // bytes; a broker closes the channel of who sends more than it takes
 const LONGEST_MESSAGE = 20_000; // of a failure
 // Milliseconds:
@@ -16,65 +16,6 @@ const RETRY_AFTER = 1_000;
 const LONGEST_PAUSE = 15_000; // before connecting again
 const GRACE = 30_000; // for what runs when the worker is to stop
 const LONGEST_TIMER = 2 ** 31 - 1;
-
-// Fails an attempt with a code of its own. Any other error has the code "error".
-export class Failure extends Error {
-  constructor(code, message, { retry = true } = {}) {
-    super(message);
-    Object.assign(this, { code, retry });
-  }
-}
-
-// A job from its arrival until its message and its report are settled.
-class HandOver {
-  #aborting = new AbortController();
-  hasBegun = false;
-  leased = false; // held without a message
-
-  constructor(session, message, job) {
-    const { correlationId, headers } = message.properties;
-    this.session = session; // that brought it
-    this.job = job;
-    this.token = correlationId;
-    this.doubtful = message.fields.redelivered || headers.republished === true; // it needs a claim
-    this.copies = []; // to be acknowledged
-    this.signal = this.#aborting.signal;
-    this.stop = () => this.#aborting.abort();
-  }
-
-  // Throws if it is no job, or one of a later protocol.
-  static read(session, message) {
-    const { headers, messageId, type } = message.properties;
-    for (const [name, least] of [
-      ["protocol", 1],
-      ["attempt", 1],
-      ["max_attempts", 1],
-      ["dependency_count", 0],
-    ]) {
-      if (!Number.isInteger(headers?.[name]) || headers[name] < least)
-        throw new Error(`wrong header ${name}`);
-    }
-    if (headers.protocol > PROTOCOL) throw new Error(`its protocol is ${headers.protocol}`);
-    const args = JSON.parse(message.content);
-    return new HandOver(session, message, {
-      id: messageId,
-      type,
-      attempt: headers.attempt,
-      args,
-      body: message.content,
-    });
-  }
-
-  // Its message comes again, to this worker or another, before it has begun here.
-  get isForgotten() {
-    return !this.hasBegun && this.session.isLost;
-  }
-
-  // Each message is settled once.
-  acknowledge() {
-    for (const [session, message] of this.copies.splice(0)) session.acknowledge(message);
-  }
-}
 
 export class Worker extends EventEmitter {
   #held = new Map(); // hand-overs by token

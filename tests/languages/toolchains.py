@@ -32,7 +32,7 @@ GO = {
     "golang-github-rabbitmq-amqp091-go-dev": f"{GO_PATH}/src/github.com/rabbitmq/amqp091-go",
 }
 NODE = {"nodejs": "node", "npm": "npm"}
-SHELL = {"bash": "bash", "coreutils": "basenc", "jq": "jq"}
+SHELL = {"bash": "bash", "jq": "jq"}
 RUBY = {"ruby": "/usr/bin/ruby", "ruby-bunny": "/var/lib/dpkg/info/ruby-bunny.list"}
 
 

@@ -1,18 +1,19 @@
 # shellcheck shell=bash
 # As much of AMQP 0-9-1 as a worker needs, over /dev/tcp.
 #
-# A variable of bash cannot hold a NUL, so bytes are written as hexadecimal digits here, and pass
-# through `basenc` on their way from and to the socket. Nothing waits for an answer: what comes is
-# told to whoever listens, see amqp_listen.
+# A variable of bash cannot hold a NUL, so octets are hexadecimal digits here. Nothing waits for an
+# answer: what comes is told to whoever listens, see amqp_listen.
 
-readonly AMQP_PREAMBLE=414D515000000901 AMQP_HEARTBEAT=30
+readonly AMQP_PREAMBLE=414D515000000901 AMQP_HEARTBEAT=30 SILENCE=60 # seconds
 AMQP_SOCKET='' AMQP_FRAME_MAX=4096
 
 # --- writing -----------------------------------------------------------------------------------
 
 amqp_send() { # hexadecimal digits
-  basenc --decode --base16 <<<"$1" >&"$AMQP_SOCKET"
-}
+  local i octets=
+  for ((i = 0; i < ${#1}; i += 2)); do octets+="\\x${1:i:2}"; done
+  printf '%b' "$octets" >&"$AMQP_SOCKET"
+} 2>/dev/null
 
 # Each of these sets FOUND, which spares a process for each value.
 octets_of() { # text
@@ -156,7 +157,7 @@ amqp_listen() { # command, folder for bodies
         : >"${files[channel]}"
         ;;
       3)
-        silence_ends head --bytes="$size" >>"${files[channel]}"
+        timeout --foreground $SILENCE head --bytes="$size" <&"$AMQP_SOCKET" >>"${files[channel]}"
         receive 1
         missing[channel]=$((missing[channel] - size))
         ;;
@@ -170,12 +171,16 @@ amqp_listen() { # command, folder for bodies
   $command lost
 }
 
-silence_ends() { timeout --foreground $((2 * AMQP_HEARTBEAT)) "$@" <&"$AMQP_SOCKET"; }
-
 # Sets DATA to the next octets; fails if there are not that many.
 receive() { # octets
-  DATA=$(silence_ends head --bytes="$1" | basenc --base16 --wrap=0)
-  ((${#DATA} == 2 * $1))
+  local i octet
+  DATA=
+  for ((i = 0; i < $1; i++)); do
+    IFS= read -r -d '' -n 1 -t $SILENCE -u "$AMQP_SOCKET" octet || return # a NUL is read as nothing
+    printf -v octet '%d' "'$octet"
+    printf -v octet '%02X' $((octet & 255))
+    DATA+=$octet
+  done
 }
 
 # These take from the beginning of DATA and set FOUND.

@@ -13,14 +13,15 @@ readonly JQ_WORDS='
 
 # Takes `seconds`, then fails with the message `fail`, or returns the args as they came.
 rehearse() {
-  local args=$TMPDIR/args seconds
+  local args=$TMPDIR/args plan
   cat >"$args"
-  seconds=$(jq -r "$JQ_WORDS"'object | .seconds // 0
-    | if type == "number" and . >= 0 then . else "`seconds` must be a number, 0 or more" | invalid end
-  ' "$args")
-  sleep "$seconds"
-  if jq -e 'has("fail")' "$args" >/dev/null; then
-    jq -r '.fail' "$args" >&2
+  plan=$(jq -r "$JQ_WORDS"'object
+    | (.seconds // 0
+      | if type == "number" and . >= 0 then . else "`seconds` must be a number, 0 or more" | invalid end),
+      (if has("fail") then "fail: \(.fail)" else empty end)' "$args")
+  sleep "${plan%%$'\n'*}"
+  if [[ $plan == *$'\nfail: '* ]]; then
+    echo "${plan#*$'\nfail: '}" >&2
     return 1
   fi
   cat "$args"

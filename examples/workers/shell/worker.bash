@@ -278,13 +278,13 @@ remember_canceled() { # token
 
 give_back() { # token, reason
   state[$1]=ended outcome[$1]=released
-  jq -n --arg reason "$2" '{$reason}' >"$folder/$1/report"
+  echo "{\"reason\": \"$2\"}" >"$folder/$1/report"
   report_outcome "$1"
 }
 
 tell_started() { # token
   [[ ${state[$1]-} == running ]] || return 0
-  jq -n --arg worker "$HOSTNAME/$$" '{$worker}' >"$folder/started"
+  echo "{\"worker\": \"$HOSTNAME/$$\"}" >"$folder/started"
   report "$1" started "" "$folder/started"
 }
 

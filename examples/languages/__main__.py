@@ -20,7 +20,7 @@ from examples.languages import graph, summary
 from examples.languages.building import BuildFailed
 from examples.languages.graph import Analysis
 from examples.languages.summary import Killed
-from examples.languages.workers import LANGUAGES, Command, Language, Missing
+from examples.languages.workers import BY_NAME, LANGUAGES, Command, Language, Missing
 from examples.show import place
 from examples.show.place import Place
 from examples.show.processes import Processes
@@ -31,6 +31,8 @@ ENOUGH = 3
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
+
+PYTHON = BY_NAME["python"]
 
 Workers = Mapping[Language, Command]
 
@@ -173,7 +175,7 @@ def _build(shown: Screen) -> Workers:
         step.outcome = "workers in " + ", ".join(language.title for language in workers)
     if missing:
         shown.console.print(Text("\n".join(["left out:", *missing])), soft_wrap=True)
-    if len(workers) < ENOUGH or LANGUAGES[0] not in workers:
+    if len(workers) < ENOUGH or PYTHON not in workers:
         listed = "\n".join(missing)
         raise NotEnough(f"it needs Python and two languages more; not here are:\n{listed}")
     return workers
@@ -182,7 +184,7 @@ def _build(shown: Screen) -> Workers:
 def _victim(workers: Workers, name: str | None) -> Language:
     """Return who is to be killed: who was named, or the first that does not run `read`."""
     if name is None:
-        return next(language for language in workers if language is not LANGUAGES[0])
+        return next(language for language in workers if language is not PYTHON)
     for language in workers:
         if language.name == name:
             return language

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from broker_queue import BrokerQueueError
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broker-queue/workers"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broker-queue/examples"
 
 TIMEOUT = 600
-TAIL = 5
+TAIL = 15
 """Lines of what a failed step printed."""
 
 GO_PATH = Path("/usr/share/gocode")
@@ -107,4 +107,4 @@ def _run(command: list[str], folder: Path, **environment: str) -> None:
     )
     if done.returncode != 0:
         last = "\n".join(done.stdout.strip().splitlines()[-TAIL:])
-        raise BuildFailed(f"{' '.join(command[:3])} failed: {last}")
+        raise BuildFailed(f"{' '.join(command)} failed:\n{last}")

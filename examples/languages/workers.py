@@ -64,8 +64,8 @@ def _node() -> Command:
 
 
 def _shell() -> Command:
-    for program, package in (("bash", "bash"), ("jq", "jq"), ("basenc", "coreutils")):
-        _need(program, f"apt-get install {package}")
+    for program in ("bash", "jq"):
+        _need(program, f"apt-get install {program}")
     return Command(["bash", str(FOLDER / "shell/worker.bash")])
 
 
@@ -83,10 +83,12 @@ def _ruby() -> Command:
 
 
 def _python() -> Command:
-    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {}
     if importlib.util.find_spec("pika") is None:
-        environment["PYTHONPATH"] = str(building.python_packages(FOLDER / "python", sys.executable))
-    return Command([sys.executable, str(FOLDER / "python/worker.py")], environment)
+        packages = building.python_packages(FOLDER / "python", sys.executable)
+        environment["PYTHONPATH"] = str(packages)
+    words = [sys.executable, "-B", str(FOLDER / "python/worker.py")]  # -B: writes nothing there
+    return Command(words, environment)
 
 
 def _need(program: str, how: str) -> None:
@@ -101,3 +103,5 @@ LANGUAGES = (
     Language("shell", "bash", ("text.lines",), _shell),
     Language("ruby", "Ruby", ("text.sentences",), _ruby),
 )
+
+BY_NAME = {language.name: language for language in LANGUAGES}

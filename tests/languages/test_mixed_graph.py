@@ -22,7 +22,7 @@ from broker_queue.job import JobId, State
 from broker_queue.status import JobStatus
 from examples.languages import graph
 from examples.languages.graph import Analysis
-from examples.languages.workers import LANGUAGES, Language
+from examples.languages.workers import BY_NAME, LANGUAGES, Language
 from tests.languages.duties import LEASE, LEASE_AFTER
 from tests.languages.fleet import Fleet
 from tests.support.schedulers import RunningScheduler
@@ -36,8 +36,6 @@ AT_ONCE = 5
 
 PAUSE = 1.0 * TIMEOUT_FACTOR
 """Seconds that the job takes whose worker is killed: it is stopped well before they are over."""
-
-BY_NAME = {language.name: language for language in LANGUAGES}
 
 LONGEST = "The quick brown fox jumps over the lazy dog."
 TEXT = f"{LONGEST} Straße für Straße!\nThe end?\n"

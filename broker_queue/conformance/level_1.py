@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from broker_queue.amqp.wiretap import Confirmed, ConfirmsAsked, Declared
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
@@ -64,9 +66,7 @@ async def several(stage: Stage) -> str:
         await stage.hand_out(stage.plan.rehearsal.normal_args(number))
         for number in range(1, SEVERAL + 1)
     ]
-    await stage.until(
-        lambda: all(stage.final(job) for job in jobs), stage.plan.patience + SEVERAL * 0.1
-    )
+    await _all_ended(stage, jobs)
     for job in jobs:
         report = stage.final(job)
         if report is None:
@@ -134,6 +134,18 @@ async def redelivery(stage: Stage) -> str:
         )
         return "started again, it did the job"
     return "it connected again, and did the job"
+
+
+async def _all_ended(stage: Stage, jobs: Sequence[HandedOut]) -> None:
+    """Wait for as long as one after the other ends."""
+
+    def count() -> int:
+        return sum(stage.final(job) is not None for job in jobs)
+
+    before = -1
+    while before < count() < len(jobs):
+        before = count()
+        await stage.until(lambda: count() > before)  # noqa: B023  # waited for at once
 
 
 def _likeness(args: bytes, found: bytes) -> Likeness:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from broker_queue.amqp.wiretap import Returned
+from broker_queue.amqp.wiretap import Refused, Returned
 from broker_queue.conformance.check import Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.played import HandedOut
@@ -171,11 +171,18 @@ def why_no_report(stage: Stage, job: HandedOut) -> tuple[str, str]:
 def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]]:
     journal = stage.journal
     for report in journal.reports:
-        if report.order > since and report.kind in FINAL and report.token != job.token:
+        if report.order > since and report.kind in FINAL and not stage.gave(report.token):
             told = "none" if report.token is None else repr(report.token)
             yield (
                 f"its report has not the job's correlation_id (it has {told})",
                 "copy the property correlation_id of the job's message into the report",
+            )
+    for entry in journal.entries[since:]:
+        if isinstance(entry.event, Refused):
+            refused = entry.event
+            yield (
+                f"the broker closed its {refused.scope}: {refused.code} {refused.text}",
+                "the broker's text says what it did wrong",
             )
     for message in journal.published_elsewhere(since):
         yield (
@@ -190,17 +197,10 @@ def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]
 
 def _silence(stage: Stage, job: HandedOut) -> tuple[str, str]:
     settled = stage.journal.settlements(job.token)
-    refusals = stage.journal.refusals()
     if settled:
         return (
             f"it settled the job's message ({settled[-1].how}) without a report",
             "publish the result to the job's reply_to, with its correlation_id, then acknowledge",
-        )
-    if refusals:
-        last = refusals[-1]
-        return (
-            f"the broker closed its {last.scope}: {last.code} {last.text}",
-            "the broker's text says what it did wrong",
         )
     return (
         f"it took the job, and said nothing within {stage.plan.patience:g} s",

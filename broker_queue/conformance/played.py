@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.amqp.failures import BROKER_ERRORS, CALL_TIMEOUT
 from broker_queue.errors import ConfigurationError
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from broker_queue.protocol.messages import CancelControl, Error, Message, Welcome, encode
-from broker_queue.protocol.names import PROTOCOL_VERSION, Names, reply_to_is_allowed
+from broker_queue.protocol.names import (
+    CHANNEL_PATTERN,
+    PROTOCOL_VERSION,
+    TYPE_PATTERN,
+    Names,
+    reply_to_is_allowed,
+)
 from broker_queue.protocol.reports import ReportAnswer
 from broker_queue.protocol.topology import Queue, exchanges, job_queue, own_queues
 
@@ -72,7 +79,10 @@ class PlayedScheduler:
         self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
+        self._known: set[str] = set()
+        """Queues that are there."""
         self._made: list[Queue] = []
+        """Those of them that were not there before."""
         self._conducts: dict[str, Conduct] = {}
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
@@ -183,8 +193,11 @@ class PlayedScheduler:
 
     @property
     def _queue(self) -> Queue:
+        return self._job_queue(self._type, "")
+
+    def _job_queue(self, job_type: str, channel: str) -> Queue:
         return job_queue(
-            self._names, self._type, queue_type="quorum", delivery_limit=DELIVERY_LIMIT
+            self._names, job_type, channel, queue_type="quorum", delivery_limit=DELIVERY_LIMIT
         )
 
     def _open(self) -> Channel:
@@ -202,6 +215,7 @@ class PlayedScheduler:
                 exchange.name, exchange_type=exchange.kind, durable=True, timeout=CALL_TIMEOUT
             )
         for queue in (*own_queues(self._names), self._queue):
+            self._known.add(queue.name)
             await self._declare(channel, queue)
         await channel.consume(self._names.requests, self._on_request, prefetch=0, no_ack=True)
         await channel.consume(self._names.reports, self._on_report, prefetch=0, no_ack=True)
@@ -212,14 +226,9 @@ class PlayedScheduler:
         Raises:
             ConfigurationError: it is in use.
         """
-        channel = await session.open_channel(confirms=False, essential=False)
-        try:
-            depth = await channel.look(queue.name)
-        except BROKER_ERRORS:
-            self._made.append(queue)
+        depth = await self._look(session, queue)
+        if depth is None:
             return
-        finally:
-            await channel.close()
         own = queue.name in (self._names.requests, self._names.reports)
         namespace = self._names.namespace
         if own and depth.consumers:
@@ -233,6 +242,17 @@ class PlayedScheduler:
                 f"name another namespace than {namespace!r} with --namespace, or another broker"
             )
 
+    async def _look(self, session: Session, queue: Queue) -> QueueDepth | None:
+        """Return what is in a queue; None, and it is to be made, if it is not there."""
+        channel = await session.open_channel(confirms=False, essential=False)
+        try:
+            return await channel.look(queue.name)
+        except BROKER_ERRORS:
+            self._made.append(queue)
+            return None
+        finally:
+            await channel.close()
+
     async def _declare(self, channel: Channel, queue: Queue) -> None:
         underlying = channel.underlying
         if queue in self._made:
@@ -244,18 +264,39 @@ class PlayedScheduler:
                 queue.name, queue.exchange, queue.routing_key, timeout=CALL_TIMEOUT
             )
 
+    def provide(self, queue: str) -> None:
+        """Make the queue of another type that the worker serves, if this is one and it is not there."""
+        job_type, _, channel = queue.removeprefix(f"{self._names.jobs}.").partition("@")
+        if queue.startswith(f"{self._names.jobs}.") and _is_name(job_type, channel):
+            self._soon(self._make([self._job_queue(job_type, channel)]))
+
     def _on_request(self, request: Delivery) -> None:
         if request.type == "hello":
-            self._answer_later(request, "ok", self._welcome(request), 0.0)
+            self._soon(self._greet(request))
         else:
             error = Error(code="unavailable", message="this is a rehearsal: only hello is answered")
             self._answer_later(request, "error", error, 0.0)
         self._on_change()
 
-    def _welcome(self, request: Delivery) -> Message:
+    async def _greet(self, hello: Delivery) -> None:
+        """Answer once the worker's queues are there."""
+        queues = [self._job_queue(*each) for each in _served(hello.body) if _is_name(*each)]
+        await self._make(queues)
         self.greeted += 1
+        await self._answer(hello, "ok", self._welcome(queues), 0.0)
+        self._on_change()
+
+    async def _make(self, queues: Iterable[Queue]) -> None:
+        """Make queues that are not there yet; they are deleted in the end."""
+        for queue in queues:
+            if queue.name not in self._known:
+                self._known.add(queue.name)
+                await self._look(await self._connection.session(), queue)
+                await self._declare(self._open(), queue)
+
+    def _welcome(self, queues: Iterable[Queue]) -> Message:
         return Welcome(
-            queues=_queues_for(request.body, self._names),
+            queues=[queue.name for queue in queues],
             protocol=PROTOCOL_VERSION,
             hello_interval=HELLO_INTERVAL,
             lease_after=LEASE_AFTER,
@@ -273,12 +314,16 @@ class PlayedScheduler:
         self._on_change()
 
     def _answer_later(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
-        if question.reply_to and reply_to_is_allowed(question.reply_to):
-            task = asyncio.create_task(self._answer(question, kind, body, delay))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        self._soon(self._answer(question, kind, body, delay))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
     async def _answer(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
+        if not (question.reply_to and reply_to_is_allowed(question.reply_to)):
+            return
         await asyncio.sleep(delay)
         asked = (question.correlation_id or "", question.type or "finished")
         self.answered.setdefault(asked, time.monotonic())
@@ -299,11 +344,15 @@ async def _nothing(_session: Session) -> None:
     """Everything is set up by hand: what is lost in a rehearsal ends it."""
 
 
-def _queues_for(hello: bytes, names: Names) -> list[str]:
-    """Return the queues of a worker, whatever else is wrong with what it says of itself."""
+def _served(hello: bytes) -> list[tuple[str, str]]:
+    """Return types and channels of a worker, whatever else is wrong with what it says of itself."""
     try:
         told = json.loads(hello)
         types, channels = told["types"], told.get("channels", [""])
-        return [names.job_queue(kind, channel) for kind in types for channel in channels]
+        return [(str(kind), str(channel)) for kind in types for channel in channels]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _is_name(job_type: str, channel: str) -> bool:
+    return bool(re.match(TYPE_PATTERN, job_type) and re.match(CHANNEL_PATTERN, channel))

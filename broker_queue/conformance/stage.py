@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
-from broker_queue.amqp.wiretap import Delivered, Event, Published
+from broker_queue.amqp.wiretap import Consumed, Delivered, Event, Published
 from broker_queue.conformance.journal import FINAL, Entry, Journal, Report, reports_in
 from broker_queue.conformance.played import Conduct, HandedOut, PlayedScheduler
 from broker_queue.conformance.process import WorkerProcess
@@ -126,6 +126,10 @@ class Stage:
         self._handed_out.append(job)
         return job
 
+    def gave(self, token: str | None) -> bool:
+        """Whether there is a job with this token among those that the present check gave."""
+        return any(job.token == token for job in self._handed_out)
+
     def final(self, job: HandedOut) -> Report | None:
         """Return the report that ended a job, if it has come."""
         return next(iter(self.journal.reports_on(job.token, *FINAL)), None)
@@ -220,6 +224,8 @@ class Stage:
         if self._cut_when is not None and self._cut_when(event):
             return False
         self.journal.add(Entry(time.monotonic(), connection, event))
+        if isinstance(event, Consumed):
+            self.scheduler.provide(event.queue)
         self._changed.set()
         return True
 

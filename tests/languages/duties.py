@@ -244,6 +244,28 @@ async def control_messages_it_does_not_know_are_ignored(stage: Stage) -> None:
         await stage.works()
 
 
+async def a_second_copy_costs_no_slot(stage: Stage) -> None:
+    job = await stage.enqueue({"seconds": A_WHILE})
+    delivery = await stage.raw.take(stage.job_type)
+    headers = {"protocol": 1, "attempt": 1, "max_attempts": 1, "dependency_count": 0}
+    for republished in {}, {"republished": True}:
+        await stage.raw.publish(
+            stage.raw.names.jobs,
+            stage.job_type,
+            delivery.body,
+            type=stage.job_type,
+            correlation_id=delivery.correlation_id,
+            reply_to=stage.raw.names.reports,
+            message_id=job,
+            headers=headers | republished,
+        )
+    await delivery.acknowledge()
+    async with stage.worker(concurrency=2):
+        assert (await stage.ended(job)).state is State.FINISHED
+        for long in [await stage.enqueue({"seconds": FOREVER}) for _ in range(2)]:
+            await stage.runs(long)
+
+
 async def args_of_a_megabyte_come_back(stage: Stage) -> None:
     args = {"text": "東京, größer. " * 50_000}
     async with stage.worker():
@@ -332,6 +354,7 @@ LEVEL_2: list[Duty] = [
     a_job_of_a_later_protocol_fails_for_its_sender,
     a_job_that_waits_in_the_worker_never_starts_when_canceled,
     control_messages_it_does_not_know_are_ignored,
+    a_second_copy_costs_no_slot,
     args_of_a_megabyte_come_back,
 ]
 

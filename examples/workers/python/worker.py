@@ -62,6 +62,7 @@ class Delivery:
 
 class Worker:
     def __init__(self) -> None:
+        self.connection: pika.BlockingConnection | None = None
         self.held: dict[str, Delivery] = {}
         self.waiting: deque[Delivery] = deque()
         self.running: set[str] = set()
@@ -80,7 +81,7 @@ class Worker:
                 self.serve()
             except (AMQPError, OSError) as error:
                 log.warning("connection lost, next try in %s s: %r", pause, error)
-                self.forget_messages()
+                self.abandon()
                 self.rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -148,12 +149,15 @@ class Worker:
             self.connection.process_data_events(time_limit=0.2)
         self.connection.close()
 
-    def forget_messages(self) -> None:
-        """The broker has taken them back: what has not begun is forgotten, what runs goes on."""
+    def abandon(self) -> None:
+        """The broker takes the messages back: what has not begun is forgotten, what runs goes on."""
         while self.waiting:
             del self.held[self.waiting.popleft().token]
         for delivery in self.held.values():
             delivery.message = None
+        with suppress(AMQPError):  # it was closed already
+            if self.connection is not None:
+                self.connection.close()
 
     def on_job(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         headers = properties.headers or {}
@@ -162,15 +166,13 @@ class Worker:
             log.error("a job of protocol %r is not for this worker", version)
             channel.basic_reject(method.delivery_tag, requeue=False)
             return
-        again = token in self.held
-        if not again:
-            self.held[token] = Delivery(token, Job(properties.type, body))
-        delivery = self.held[token]
-        delivery.message = channel, method.delivery_tag
-        if again:  # it still runs here, or ended while there was no connection
-            self.tell_started(delivery)
-            self.acknowledge(delivery)
-        elif token in self.canceled:
+        message = channel, method.delivery_tag
+        if token in self.held:
+            self.on_job_again(self.held[token], message)
+            return
+        delivery = self.held[token] = Delivery(token, Job(properties.type, body))
+        delivery.message = message
+        if token in self.canceled:
             self.give_back(delivery, "canceled")
         elif self.stop_by is not None:
             self.give_back(delivery, "the worker stops")
@@ -178,10 +180,24 @@ class Worker:
             self.waiting.append(delivery)
             self.begin_next()
 
+    def on_job_again(self, delivery: Delivery, message: tuple[BlockingChannel, int]) -> None:
+        if delivery.message is not None:  # a second copy
+            channel, tag = message
+            channel.basic_ack(tag)
+        else:  # it still runs here, or ended while there was no connection
+            delivery.message = message
+            self.tell_started(delivery)
+            self.acknowledge(delivery)
+
     def on_control(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         if properties.type != "cancel":
             return
-        for token in json.loads(body)["tokens"]:
+        try:
+            tokens = json.loads(body)["tokens"]
+        except (ValueError, KeyError, TypeError):
+            log.exception("a control message that cannot be read")
+            return
+        for token in tokens:
             delivery = self.held.get(token)
             if delivery is None:
                 self.canceled.append(token)
@@ -213,13 +229,15 @@ class Worker:
         for delivery in list(self.held.values()):
             if delivery.outcome is not None and not delivery.reported:
                 self.running.discard(delivery.token)
-                self.report(delivery, *delivery.outcome)
-                delivery.reported = True
-                self.acknowledge(delivery)
+                self.conclude(delivery, *delivery.outcome)
         self.begin_next()
 
     def give_back(self, delivery: Delivery, reason: str) -> None:
-        self.report(delivery, "released", encode({"reason": reason}))
+        delivery.outcome = "released", encode({"reason": reason})
+        self.conclude(delivery, *delivery.outcome)
+
+    def conclude(self, delivery: Delivery, kind: str, body: bytes) -> None:
+        self.report(delivery, kind, body)
         delivery.reported = True
         self.acknowledge(delivery)
 

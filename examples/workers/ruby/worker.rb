@@ -111,7 +111,7 @@ class Worker
         @connection.close
       rescue *LOSSES => e
         LOG.warn("connection lost, next try in #{pause} s: #{e.message}")
-        forget_messages
+        abandon
         rest(pause)
         pause = [2 * pause, LONGEST_PAUSE].min
       end
@@ -184,17 +184,27 @@ class Worker
       return channel.reject(message.delivery_tag)
     end
 
-    again = @held.key?(token)
-    delivery = @held[token] ||= Delivery.new(token, Job.new(properties.type, body.force_encoding("UTF-8")))
-    delivery.message = [channel, message.delivery_tag]
-    if again # it still runs here, or ended while there was no connection
-      tell_started(delivery)
-      acknowledge(delivery)
-    elsif @canceled.include?(token) then give_back(delivery, "canceled")
+    message = [channel, message.delivery_tag]
+    return job_again(@held[token], message) if @held.key?(token)
+
+    delivery = @held[token] = Delivery.new(token, Job.new(properties.type, body.force_encoding("UTF-8")))
+    delivery.message = message
+    if @canceled.include?(token) then give_back(delivery, "canceled")
     elsif @stop_by then give_back(delivery, "the worker stops")
     else
       @waiting << delivery
       begin_next
+    end
+  end
+
+  def job_again(delivery, message)
+    if delivery.message # this is a second copy
+      channel, tag = message
+      channel.ack(tag)
+    else # it still runs here, or ended while there was no connection
+      delivery.message = message
+      tell_started(delivery)
+      acknowledge(delivery)
     end
   end
 
@@ -208,6 +218,8 @@ class Worker
       else delivery.cancel
       end
     end
+  rescue JSON::ParserError, KeyError => e
+    LOG.error("a control message that cannot be read: #{e.message}")
   end
 
   def remember_canceled(token)
@@ -279,10 +291,13 @@ class Worker
     raise Lost, error.message if watch.equal?(@watch)
   end
 
-  # The broker has taken them back: what has not begun is forgotten, what runs goes on.
-  def forget_messages
+  # The broker takes the messages back: what has not begun is forgotten, what runs goes on.
+  def abandon
     @waiting.each { |delivery| @held.delete(delivery.token) }.clear
     @held.each_value { |delivery| delivery.message = nil }
+    @connection&.transport&.close
+  rescue *LOSSES
+    nil # it was closed already
   end
 
   def later(seconds, *event)

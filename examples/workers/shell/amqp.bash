@@ -85,7 +85,7 @@ amqp_start_ok() { # user, password
 }
 
 amqp_tune_ok() { # greatest channel, greatest frame
-  AMQP_FRAME_MAX=$2
+  AMQP_FRAME_MAX=$(($2 ? $2 : 131072)) # 0 is no limit
   amqp_call 0 10 31 short "$1" long "$2" short "$AMQP_HEARTBEAT"
 }
 amqp_open_vhost() { amqp_call 0 10 40 text "$1" octet 0 octet 0; }

@@ -176,6 +176,9 @@ on_delivery() { # channel, tag, type, token, protocol, file
     log "a job of protocol $version is not for this worker"
     rm "$file"
     amqp_reject "$channel" "$tag"
+  elif [[ ${message[$token]-} ]]; then # a second copy
+    rm "$file"
+    amqp_ack "$channel" "$tag"
   elif [[ -v state[$token] ]]; then # it still runs here, or ended while there was no connection
     rm "$file"
     message[$token]="$channel $tag"

@@ -51,7 +51,7 @@ def show(
     table = Table(box=None, padding=(0, 1), header_style=DIM)
     for title in (" job", "type", "language", "state", "attempt"):
         table.add_column(title, no_wrap=True)
-    table.add_column("worker")
+    table.add_column("worker", overflow="fold")
     for job in sorted(jobs, key=lambda job: (job.ready is None, job.ready)):
         language = _language_of(job.type, languages)
         was_killed = killed is not None and job.type == killed.language.rehearsal

@@ -124,6 +124,16 @@ async def held(queue: JobQueue, jobs: list[JobId]) -> JobId:
     return found[0]
 
 
+async def consumed(queue: JobQueue, types: set[str], workers: int) -> None:
+    """Return once so many workers consume the jobs of each type, of which there has been one."""
+
+    async def is_so() -> bool:
+        listed = (await queue.info()).queues
+        return types == {each.type for each in listed if each.consumers == workers}
+
+    await until(is_so)
+
+
 async def leased(database: Path, job: JobId, after: int = 0) -> int:
     """Return until when a job is leased, once that is later than `after`."""
 
@@ -247,6 +257,9 @@ async def test_workers_of_ours_and_of_other_languages_share_a_queue(
         ours.job(language.rehearsal)(rehearse)
     await fleet.start(*BY_NAME)
     async with running(ours, broker_url, namespace):
+        for language in LANGUAGES:
+            await queue.enqueue(language.rehearsal, {"seconds": 0})
+        await consumed(queue, {language.rehearsal for language in LANGUAGES}, 2)
         args = {"seconds": 0.1}  # long enough for `started`, which names the worker
         jobs = {
             await queue.enqueue(language.rehearsal, args | {"number": number}): (language, number)

@@ -13,7 +13,7 @@ SOAK_OPTIONS ?=
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-quick repeat faults fuzz soak cost bench bench-quick bench-scale check fix clean
+.PHONY: help setup demo languages dev test test-quick repeat faults fuzz soak cost bench bench-quick bench-scale check fix clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ setup: $(VENV)/.development ## virtual environment with all that development nee
 
 demo: $(VENV)/.installed ## find or start a broker, run a real graph of jobs, show its report
 	@$(BIN)/python -m examples.standard_library
+
+languages: $(VENV)/.installed ## the same for a graph in up to five languages, of whose workers one is killed
+	@$(BIN)/python -m examples.languages
 
 dev: $(VENV)/.installed ## a private broker and a scheduler until Ctrl-C
 	@$(BIN)/broker-queue dev

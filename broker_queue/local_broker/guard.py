@@ -2,7 +2,8 @@
 
 `guarded` wraps a command; between it and us then stands this file as a small process of its own,
 which passes SIGTERM on (the third time as SIGKILL), ends the command when we are gone, and cleans
-up after it. It needs nothing but Python's standard library.
+up after it. SIGUSR1 it passes on as SIGKILL, which would end the guard alone. It needs nothing but
+Python's standard library.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def _run(parent: int, command: list[str], afterwards: list[str], remove: str | N
     child = subprocess.Popen(command, start_new_session=True)  # noqa: S603  # as we were told
     ends = iter((signal.SIGTERM, signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(next(ends, signal.SIGKILL)))
+    signal.signal(signal.SIGUSR1, lambda *_: child.kill())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     while child.poll() is None and os.getppid() == parent:

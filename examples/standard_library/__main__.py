@@ -19,12 +19,12 @@ from rich.text import Text
 
 from broker_queue import BrokerQueueError, JobQueue, JobStatus, State
 from broker_queue.cli.tally import Snapshot
+from examples.show.place import Place
+from examples.show.screen import Screen
 from examples.standard_library import graph, place, summary
 from examples.standard_library.graph import Analysis
 from examples.standard_library.jobs import Report, worker
-from examples.standard_library.place import Place
 from examples.standard_library.ranking import Ranking
-from examples.standard_library.screen import Screen
 from examples.standard_library.summary import Outcome
 
 DEFAULT_FOLDER = Path("standard-library-report")

@@ -16,8 +16,9 @@ from rich.text import Text
 
 from broker_queue import JobStatus
 from broker_queue.cli.durations import format_duration
+from examples.show.place import Place
 from examples.standard_library.graph import Analysis
-from examples.standard_library.place import TARGET, Place
+from examples.standard_library.place import TARGET
 from examples.standard_library.ranking import Ranking
 
 TOP = 8

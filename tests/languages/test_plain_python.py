@@ -72,3 +72,29 @@ async def test_a_report(stage: Stage) -> None:
         error = (await stage.ended(job)).error
     assert error is not None
     assert error.code == "invalid_args"
+
+
+async def test_it_reads_only_below_its_folder(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "inside.txt").write_text("größer")
+    (tmp_path / "outside.txt").write_text("secret")
+    (folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    monkeypatch.chdir(folder)
+    async with stage.worker():
+        job = await stage.queue.enqueue("text.read", {"path": "inside.txt"})
+        assert await stage.queue.result(job, timeout=PATIENCE) == "größer"
+        for path in (
+            "../outside.txt",
+            str(tmp_path / "outside.txt"),
+            "link.txt",
+            "/etc/hostname",
+            1,
+        ):
+            error = (
+                await stage.ended(await stage.queue.enqueue("text.read", {"path": path}))
+            ).error
+            assert error is not None
+            assert error.code == "invalid_args"

@@ -6,7 +6,12 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import shorten
 from typing import Any
+
+LONGEST_QUOTE = 200
+"""Characters."""
 
 
 class InvalidArgs(ValueError):
@@ -53,30 +58,43 @@ def rehearse(job: Job) -> bytes:
     return job.body
 
 
+def read_text(job: Job) -> str:
+    """Return the text of a file below the folder that this worker was started in."""
+    path = job.args.get("path")
+    if not isinstance(path, str):
+        raise InvalidArgs("`path` must be a string")
+    folder = Path.cwd().resolve()
+    found = (folder / path).resolve()
+    if not found.is_relative_to(folder):
+        raise InvalidArgs(f"{path} is not below the folder that the worker was started in")
+    return found.read_text(encoding="utf-8")
+
+
 def write_report(job: Job) -> dict[str, str]:
     """Make Markdown of what the workers in the other languages found out about a text."""
     args = job.args
     try:
-        fingerprint, words, lines = args["fingerprint"], args["words"], args["lines"]
-        text = [
-            f"# {args['title']}",
-            "",
-            f"- {fingerprint['characters']} characters in {fingerprint['bytes']} bytes",
-            f"- {lines['lines']} lines, the longest of {lines['longest']} characters",
-            f"- {words['words']} words, most often: "
-            + ", ".join(f"{word} ({count})" for word, count in words["top"]),
-        ]
-        if sentences := args.get("sentences"):
-            text.append(f"- {sentences['sentences']} sentences, the longest:")
-            text += ["", f"> {sentences['longest']}"]
-        text += ["", f"SHA-256: `{fingerprint['sha256']}`", ""]
-    except (KeyError, TypeError, ValueError) as error:
+        text = [f"# {args['title']}", ""]
+        if found := args.get("fingerprint"):
+            text.append(f"- {found['characters']} characters in {found['bytes']} bytes")
+        if found := args.get("lines"):
+            text.append(f"- {found['lines']} lines, the longest of {found['longest']} characters")
+        if found := args.get("words"):
+            top = ", ".join(f"{word} ({count})" for word, count in found["top"])
+            text.append(f"- {found['words']} words, most often: {top}")
+        if found := args.get("sentences"):
+            text.append(f"- {found['sentences']} sentences, the longest:")
+            text += ["", f"> {shorten(found['longest'], LONGEST_QUOTE, placeholder=' …')}"]
+        if found := args.get("fingerprint"):
+            text += ["", f"SHA-256: `{found['sha256']}`"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidArgs(f"{type(error).__name__}: {error}") from error
-    return {"report": "\n".join(text)}
+    return {"report": "\n".join([*text, ""])}
 
 
 HANDLERS: dict[str, Callable[[Job], Any]] = {
     "rehearsal.python": rehearse,
+    "text.read": read_text,
     "text.report": write_report,
 }
 """Job type → function. It returns the result, or `bytes` that are JSON already, or raises."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,7 +12,6 @@ from types import TracebackType
 from typing import Self
 
 from broker_queue import BrokerQueueError
-from broker_queue.cli import COMMAND
 from broker_queue.local_broker.guard import guarded
 
 PROJECT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ class ProcessEnded(BrokerQueueError):
 
 
 class Processes:
-    """Processes of the command line; they are stopped at the end of the block, the last first.
+    """Processes that are stopped at the end of the block, the first, which is the scheduler, last.
 
     Args:
         folder: for their logs.
@@ -40,18 +40,24 @@ class Processes:
         self._environment = environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str) -> None:
-        """Start ``broker-queue COMMAND``; it ends with this process, even if this one is killed."""
-        with self._log(name).open("wb") as log:
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        """Start a command; it ends with this process, even if this one is killed."""
+        with self._log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                guarded([*COMMAND, *command]),
+                guarded(command),
                 cwd=PROJECT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone, and we stop them in order
             )
+
+    def kill(self, name: str) -> None:
+        """End a process and all that it started by SIGKILL; it has no time to tidy up."""
+        guard = self._running.pop(name)
+        guard.send_signal(signal.SIGUSR1)  # the guard passes it on as SIGKILL
+        guard.wait(PATIENCE)
 
     def check(self) -> None:
         """Return if all of them run.

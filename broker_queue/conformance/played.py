@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import re
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -13,22 +12,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
-from broker_queue.amqp.connection import Connection, Session
-from broker_queue.amqp.failures import CALL_TIMEOUT, NOT_FOUND, as_unavailable
-from broker_queue.errors import ConfigurationError, Unavailable
+from broker_queue.amqp.channel import Delivery, Outgoing
+from broker_queue.amqp.failures import as_unavailable
+from broker_queue.conformance.place import Place
+from broker_queue.errors import Unavailable
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from broker_queue.protocol.messages import CancelControl, Error, Message, Welcome, encode
 from broker_queue.protocol.names import (
-    CHANNEL_PATTERN,
     PROTOCOL_VERSION,
-    TYPE_PATTERN,
-    Names,
     reply_to_is_allowed,
 )
 from broker_queue.protocol.reports import ReportAnswer
-from broker_queue.protocol.topology import Exchange, Queue, exchanges, job_queue, own_queues
+from broker_queue.protocol.topology import Queue
 
 T = TypeVar("T")
 
@@ -68,37 +64,24 @@ class HandedOut:
 
 
 class PlayedScheduler:
-    """Has the exchanges and queues of a namespace for the length of the block.
+    """Reads requests and reports for the length of the block.
 
     Args:
-        url: of the broker itself.
-        names: of the namespace; no scheduler may be active in it.
-        job_type: of the jobs that are handed out.
+        place: where it does.
         on_change: called when something has arrived.
     """
 
-    def __init__(
-        self, url: str, names: Names, job_type: str, on_change: Callable[[], None]
-    ) -> None:
-        self._names = names
-        self._type = job_type
+    def __init__(self, place: Place, on_change: Callable[[], None]) -> None:
+        self._place = place
+        self._names = place.names
         self._on_change = on_change
-        self._connection = Connection(url, name="conformance", setup=_nothing)
-        self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
-        self._known: set[str] = set()
-        """Queues that are there."""
-        self._made: list[Queue] = []
-        """Those of them that were not there before."""
-        self._made_exchanges: list[str] = []
         self._conducts: dict[str, Conduct] = {}
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
         self.greeted = 0
         """Answers to ``hello`` so far."""
-        self.arrived: list[Delivery] = []
-        """Reports, as they came out of their queue."""
         self.answered: dict[tuple[str, str], float] = {}
         """When a report was answered: by token and kind."""
 
@@ -133,16 +116,16 @@ class PlayedScheduler:
         }
         message = Outgoing(
             exchange=self._names.jobs,
-            routing_key=self._type,
+            routing_key=self._place.job_type,
             body=args,
-            type=self._type,
+            type=self._place.job_type,
             message_id=token.partition(".")[0],
             correlation_id=token,
             reply_to=self._names.reports,
             headers=usual | (headers or {}),
             timestamp=int(time.time()),  # noqa: TID251  # no scheduler's clock is here
         )
-        await self._open().publish(message)
+        await self._place.channel.publish(message)
         return handed_out
 
     async def cancel(self, *tokens: str) -> None:
@@ -151,10 +134,10 @@ class PlayedScheduler:
 
     async def tell_workers(self, body: bytes, kind: str) -> None:
         """Send a control message to all workers of the type."""
-        await self._open().publish(
+        await self._place.channel.publish(
             Outgoing(
                 exchange=self._names.control,
-                routing_key=self._type,
+                routing_key=self._place.job_type,
                 body=body,
                 type=kind,
                 mandatory=False,
@@ -162,39 +145,13 @@ class PlayedScheduler:
             )
         )
 
-    async def waiting(self) -> int:
-        """Return how many jobs lie in the queue.
-
-        Raises:
-            Unavailable: the broker does not answer.
-        """
-        async with as_unavailable("the broker does not say how many jobs there are"):
-            return (await self._open().look(self._queue.name)).messages
-
-    async def empty(self) -> None:
-        """Drop the jobs that lie in the queue.
-
-        Raises:
-            Unavailable: the broker does not answer.
-        """
-        async with as_unavailable("the queue of the jobs cannot be emptied"):
-            await self._open().underlying.queue_purge(self._queue.name, timeout=CALL_TIMEOUT)
-
-    async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something, or give it up when the broker is lost: a worker is not to blame for that.
-
-        Raises:
-            Unavailable: the connection is lost, and with it what was handed out.
-        """
-        return await self._open().session.unless_lost(work)
-
     async def __aenter__(self) -> Self:
-        await self._connection.start(fail_fast=True)
-        try:
-            await self._set_up(await self._connection.session())
-        except BaseException:
-            await self._connection.close()
-            raise
+        await self._place.channel.consume(
+            self._names.requests, self._on_request, prefetch=0, no_ack=True
+        )
+        await self._place.channel.consume(
+            self._names.reports, self._on_report, prefetch=0, no_ack=True
+        )
         return self
 
     async def __aexit__(
@@ -206,135 +163,10 @@ class PlayedScheduler:
         for task in self._answering:
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
-        try:
-            async with as_unavailable("not deleted"):
-                await self._delete()
-        except Unavailable as problem:
-            if error is None:
-                raise Unavailable(
-                    f"queues and exchanges of namespace {self._names.namespace!r} could not be "
-                    f"deleted again: {problem}"
-                ) from problem
-        finally:
-            await self._connection.close()
-
-    async def _delete(self) -> None:
-        """Delete what was not there before.
-
-        Raises:
-            Unavailable: the broker is gone.
-        """
-        session = await self._connection.session(CLEANING_TIMEOUT)  # another, if one was lost
-        underlying = (await session.open_channel(essential=False)).underlying
-        for queue in self._made:
-            await underlying.queue_delete(queue.name, timeout=CALL_TIMEOUT)
-        for exchange in self._made_exchanges:
-            await underlying.exchange_delete(exchange, timeout=CALL_TIMEOUT)
-
-    @property
-    def _queue(self) -> Queue:
-        return self._job_queue(self._type, "")
-
-    def _job_queue(self, job_type: str, channel: str) -> Queue:
-        return job_queue(
-            self._names, job_type, channel, queue_type="quorum", delivery_limit=DELIVERY_LIMIT
-        )
-
-    def _open(self) -> Channel:
-        if self._channel is None:
-            raise ConfigurationError("the played scheduler is not connected")
-        return self._channel
-
-    async def _set_up(self, session: Session) -> None:
-        for queue in (*own_queues(self._names), self._queue):
-            await self._check(session, queue)
-        for exchange in exchanges(self._names):
-            if not await self._is_there(session, exchange):
-                self._made_exchanges.append(exchange.name)
-        self._channel = channel = await session.open_channel(essential=False)
-        underlying = channel.underlying
-        for exchange in exchanges(self._names):
-            await underlying.exchange_declare(
-                exchange.name, exchange_type=exchange.kind, durable=True, timeout=CALL_TIMEOUT
-            )
-        for queue in (*own_queues(self._names), self._queue):
-            self._known.add(queue.name)
-            await self._declare(channel, queue)
-        await channel.consume(self._names.requests, self._on_request, prefetch=0, no_ack=True)
-        await channel.consume(self._names.reports, self._on_report, prefetch=0, no_ack=True)
-
-    async def _check(self, session: Session, queue: Queue) -> None:
-        """Return if a queue is not there or not in use, and nothing can be lost in it.
-
-        Raises:
-            ConfigurationError: it is in use.
-        """
-        depth = await self._look(session, queue)
-        if depth is None:
-            return
-        own = queue.name in (self._names.requests, self._names.reports)
-        namespace = self._names.namespace
-        if own and depth.consumers:
-            raise ConfigurationError(
-                f"a scheduler is active in namespace {namespace!r}, and the kit has to play it; "
-                "name another with --namespace, and give it to the worker too"
-            )
-        if not own and depth.consumers and queue.name == self._queue.name:
-            raise ConfigurationError(
-                f"queue {queue.name} is consumed by somebody else, who would take the worker's "
-                f"jobs; stop that, or name another namespace than {namespace!r} with --namespace"
-            )
-        if depth.messages and queue.name != self._names.parked:
-            raise ConfigurationError(
-                f"queue {queue.name} holds {depth.messages} messages, which the kit would lose; "
-                f"name another namespace than {namespace!r} with --namespace, or another broker"
-            )
-
-    async def _is_there(self, session: Session, exchange: Exchange) -> bool:
-        channel = await session.open_channel(confirms=False, essential=False)
-        try:
-            await channel.underlying.exchange_declare(
-                exchange.name, passive=True, timeout=CALL_TIMEOUT
-            )
-        except NOT_FOUND:
-            return False
-        finally:
-            await channel.close()
-        return True
-
-    async def _look(self, session: Session, queue: Queue) -> QueueDepth | None:
-        """Return what is in a queue; None, and it is to be made, if it is not there.
-
-        Raises:
-            Unavailable: the broker does not say.
-        """
-        channel = await session.open_channel(confirms=False, essential=False)
-        try:
-            async with as_unavailable(f"queue {queue.name} cannot be looked at"):
-                try:
-                    return await channel.look(queue.name)
-                except NOT_FOUND:
-                    self._made.append(queue)
-                    return None
-        finally:
-            await channel.close()
-
-    async def _declare(self, channel: Channel, queue: Queue) -> None:
-        underlying = channel.underlying
-        if queue in self._made:
-            await underlying.queue_declare(
-                queue.name, durable=True, arguments=queue.arguments, timeout=CALL_TIMEOUT
-            )
-        if queue.exchange is not None:
-            await underlying.queue_bind(
-                queue.name, queue.exchange, queue.routing_key, timeout=CALL_TIMEOUT
-            )
 
     def provide(self, queue: str) -> None:
         """Make the queue of another type that the worker serves, if this is one and it is not there."""
-        job_type, _, channel = queue.removeprefix(f"{self._names.jobs}.").partition("@")
-        if queue.startswith(f"{self._names.jobs}.") and _is_name(job_type, channel):
-            self._soon(self._make([self._job_queue(job_type, channel)]))
+        self._soon(self._place.provide(self._place.job_queues([queue])))
 
     def _on_request(self, request: Delivery) -> None:
         if request.type == "hello":
@@ -346,19 +178,13 @@ class PlayedScheduler:
 
     async def _greet(self, hello: Delivery) -> None:
         """Answer once the worker's queues are there."""
-        queues = [self._job_queue(*each) for each in _served(hello.body) if _is_name(*each)]
-        await self._make(queues)
+        queues = self._place.job_queues(
+            self._names.job_queue(*served) for served in _served(hello.body)
+        )
+        await self._place.provide(queues)
         self.greeted += 1
         await self._answer(hello, "ok", self._welcome(queues), 0.0)
         self._on_change()
-
-    async def _make(self, queues: Iterable[Queue]) -> None:
-        """Make queues that are not there yet; they are deleted in the end."""
-        for queue in queues:
-            if queue.name not in self._known:
-                self._known.add(queue.name)
-                await self._look(await self._connection.session(), queue)
-                await self._declare(self._open(), queue)
 
     def _welcome(self, queues: Iterable[Queue]) -> Message:
         return Welcome(
@@ -370,7 +196,6 @@ class PlayedScheduler:
         )
 
     def _on_report(self, report: Delivery) -> None:
-        self.arrived.append(report)
         token, kind = report.correlation_id or "", report.type or "finished"
         conduct = self._conducts.get(token, Conduct())
         verdict = conduct.verdicts.get(kind, "accepted")
@@ -393,7 +218,7 @@ class PlayedScheduler:
         await asyncio.sleep(delay)
         asked = (question.correlation_id or "", question.type or "finished")
         self.answered.setdefault(asked, time.monotonic())
-        await self._open().publish(
+        await self._place.channel.publish(
             Outgoing(
                 exchange="",
                 routing_key=question.reply_to or "",
@@ -404,10 +229,6 @@ class PlayedScheduler:
                 persistent=False,
             )
         )
-
-
-async def _nothing(_session: Session) -> None:
-    """Everything is set up by hand: what is lost in a rehearsal ends it."""
 
 
 async def _unless_broker_is_lost(work: Coroutine[Any, Any, None]) -> None:
@@ -425,7 +246,3 @@ def _served(hello: bytes) -> list[tuple[str, str]]:
         return [(str(kind), str(channel)) for kind in types for channel in channels]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
-
-
-def _is_name(job_type: str, channel: str) -> bool:
-    return bool(re.match(TYPE_PATTERN, job_type) and re.match(CHANNEL_PATTERN, channel))

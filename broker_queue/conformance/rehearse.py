@@ -71,8 +71,8 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
         return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
     begun = time.monotonic()
     try:
-        outcome, text, advice = await stage.scheduler.unless_lost(_run(stage, check))
-        await stage.scheduler.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
+        outcome, text, advice = await stage.place.unless_lost(_run(stage, check))
+        await stage.place.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
     except Unavailable as problem:
         raise Unavailable(
             f"the broker was lost in check {check.name}, which says nothing of the worker: {problem}"

@@ -13,6 +13,7 @@ from typing import Any, Self
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.amqp.wiretap import Consumed, Delivered, Event, Published
 from broker_queue.conformance.journal import FINAL, Entry, Journal, Report, reports_in
+from broker_queue.conformance.place import Place
 from broker_queue.conformance.played import Conduct, HandedOut, PlayedScheduler
 from broker_queue.conformance.process import Death, WorkerProcess
 from broker_queue.conformance.proxy import Proxy
@@ -72,7 +73,8 @@ class Stage:
     ) -> None:
         self.plan = plan
         self.journal = Journal(plan.names)
-        self.scheduler = PlayedScheduler(plan.url, plan.names, plan.job_type, self._notify)
+        self.place = Place(plan.url, plan.names, plan.job_type)
+        self.scheduler = PlayedScheduler(self.place, self._notify)
         self.process: WorkerProcess | None = None
         self.remarks: list[tuple[str, str]] = []
         """What the present check has seen that is not as it should be, each with its advice."""
@@ -232,12 +234,12 @@ class Stage:
         deadline = time.monotonic() + IDLE_FACTOR * self.plan.patience
         await self.until(lambda: not left(), GRACE)
         while left() and time.monotonic() < deadline:
-            await self.scheduler.empty()
+            await self.place.empty()
             await self.until(lambda: not left(), PURGE_AGAIN)
         if self._losses < self.journal.losses:
             self._losses = self.journal.losses
             await asyncio.sleep(GRACE)  # until the broker has put back what was held
-        await self.scheduler.empty()
+        await self.place.empty()
         return not left()
 
     def _has(self, job: HandedOut) -> bool:
@@ -260,6 +262,7 @@ class Stage:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.place)
             await stack.enter_async_context(self.scheduler)
             await stack.enter_async_context(self._proxy)
             self._on_ready(self._proxy.url)

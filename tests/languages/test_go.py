@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
-from broker_queue.client import JobQueue
 from tests.languages import toolchains
 from tests.languages.client_calls import the_client_does_all_it_can
 from tests.languages.duties import LEVEL_3, Duty, Stage
-from tests.support.raw import RawClient
 
-
-@pytest.fixture
-def stage(
-    queue: JobQueue, raw: RawClient, broker_url: str, namespace: str, database: Path
-) -> Stage:
-    return Stage(
-        command=toolchains.go_worker(),
-        job_type="rehearsal.go",
-        url=broker_url,
-        namespace=namespace,
-        database=database,
-        queue=queue,
-        raw=raw,
-    )
+WORKER = toolchains.go_worker
+JOB_TYPE = "rehearsal.go"
 
 
 @pytest.mark.parametrize("duty", LEVEL_3, ids=lambda duty: duty.__name__)

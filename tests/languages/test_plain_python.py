@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker_queue.client import JobQueue
 from tests.languages import toolchains
 from tests.languages.duties import LEVEL_2, Duty, Stage
-from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE
 
 FACTS = {
@@ -34,29 +32,8 @@ SHA-256: `abc`
 """
 
 
-@pytest.fixture(scope="session")
-def worker() -> list[str]:
-    return toolchains.plain_python_worker()
-
-
-@pytest.fixture
-def stage(
-    worker: list[str],
-    queue: JobQueue,
-    raw: RawClient,
-    broker_url: str,
-    namespace: str,
-    database: Path,
-) -> Stage:
-    return Stage(
-        command=worker,
-        job_type="rehearsal.python",
-        url=broker_url,
-        namespace=namespace,
-        database=database,
-        queue=queue,
-        raw=raw,
-    )
+WORKER = toolchains.plain_python_worker
+JOB_TYPE = "rehearsal.python"
 
 
 @pytest.mark.parametrize("duty", LEVEL_2, ids=lambda duty: duty.__name__)

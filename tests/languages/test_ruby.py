@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from broker_queue.client import JobQueue
 from tests.languages import toolchains
 from tests.languages.duties import LEVEL_2, Duty, Stage
-from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE
 
-
-@pytest.fixture(scope="session")
-def worker() -> list[str]:
-    return toolchains.ruby_worker()
-
-
-@pytest.fixture
-def stage(
-    worker: list[str],
-    queue: JobQueue,
-    raw: RawClient,
-    broker_url: str,
-    namespace: str,
-    database: Path,
-) -> Stage:
-    return Stage(
-        command=worker,
-        job_type="rehearsal.ruby",
-        url=broker_url,
-        namespace=namespace,
-        database=database,
-        queue=queue,
-        raw=raw,
-    )
+WORKER = toolchains.ruby_worker
+JOB_TYPE = "rehearsal.ruby"
 
 
 @pytest.mark.parametrize("duty", LEVEL_2, ids=lambda duty: duty.__name__)

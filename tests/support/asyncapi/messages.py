@@ -218,6 +218,8 @@ def _property_table(table: Schema) -> str:
     rows = []
     for name, schema in table["properties"].items():
         value = f"`{schema['const']}`" if "const" in schema else schema["type"]
+        if value == "``":
+            value = "empty"
         text = f"{value}: {schema['description']}" if "description" in schema else value
         rows.append(f"| `{name}` | {text} | {'yes' if name in required else 'no'} |")
     head = ["AMQP properties:", "", "| property | value | required |", "| --- | --- | --- |"]
@@ -248,7 +250,7 @@ def _of_request(operation: str) -> Schema:
 
 def _of_bare_request() -> Schema:
     found = {
-        "type": {"const": "", "description": "none, or empty"},
+        "type": {"const": "", "description": "or none"},
         "message_id": _TEXT
         | {
             "description": "a UUID: the id of the single job, or what the ids of several are made "

@@ -351,7 +351,7 @@ class StatusPage(Message):
 
 
 class Hello(StrictMessage):
-    """Request ``hello``: a worker names itself, at its start and every half minute."""
+    """Request ``hello``: a worker names itself, at its start and every `hello_interval` seconds."""
 
     worker: Annotated[str, Meta(min_length=1, max_length=150)]
     types: Annotated[list[JobType], Meta(max_length=1000)]

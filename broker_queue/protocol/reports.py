@@ -51,7 +51,7 @@ class Progressed(Progress, forbid_unknown_fields=True):
 
 
 class Released(StrictMessage):
-    """Report ``released``: handed back unrun; not counted as an attempt."""
+    """Report ``released``: handed back unrun, or stopped; not counted as an attempt."""
 
     reason: Annotated[str, Meta(max_length=1000)] = ""
 

@@ -19,13 +19,14 @@ from broker_queue.protocol.codec import decode
 from broker_queue.protocol.job_headers import JobHeaders, read_job_headers
 from broker_queue.protocol.messages import null
 from broker_queue.protocol.names import Names
+from scheduler.incoming.bare import read_bare
 from scheduler.rules.submission import id_bytes
 from tests.protocol.drawing import DEFINITIONS, body, changed
 from tests.support.asyncapi.document import document
-from tests.support.asyncapi.examples import example
+from tests.support.asyncapi.examples import examples
 from tests.support.asyncapi.messages import IN_DOCUMENT
 from tests.support.job_messages import WRONG_HEADERS
-from tests.support.schemas import IN_SCHEMAS, by_message
+from tests.support.schemas import BARE_REQUEST, IN_SCHEMAS, by_message
 from tests.support.schemas import document as schemas_text
 from tests.support.validating import Schemas
 
@@ -62,8 +63,12 @@ many = settings(
 
 
 def problem_by_code(message: str, value: Any) -> str | None:
+    text = json.dumps(value).encode()
     try:
-        read = decode(json.dumps(value).encode(), MODELS[message])
+        if message == BARE_REQUEST:
+            read_bare(text, "0" * 32)
+            return None
+        read = decode(text, MODELS[message])
         if message == "report.batch":
             check_items(read)
     except Invalid as error:
@@ -96,6 +101,7 @@ def test_every_reference_leads_to_a_schema() -> None:
 def test_every_message_of_the_protocol_is_found_by_its_name() -> None:
     wanted = {
         *(f"request.{name}" for name in messages.REQUESTS),
+        BARE_REQUEST,
         *(f"answer.{name}" for name in messages.REQUESTS),
         *(f"report.{name}" for name in reports.REPORTS),
         *(f"verdict.{verdict}" for verdict in Verdict),
@@ -107,16 +113,16 @@ def test_every_message_of_the_protocol_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("message", [name for name in BODIES if name != "job.headers"])
 def test_every_example_is_right_by_schema_and_code(message: str) -> None:
-    shown = example(message)
-    assert problem_by_schema(message, shown["payload"]) is None
-    if message in MODELS:
-        assert problem_by_code(message, shown["payload"]) is None
     (component,) = (
         found for found in DOCUMENT["components"]["messages"].values() if found["name"] == message
     )
-    assert ASYNCAPI.problem_by(shown["payload"], component["payload"]) is None
-    assert ASYNCAPI.problem_by(shown.get("headers", {}), component["headers"]) is None
-    assert component["examples"][0]["payload"] == shown["payload"]
+    assert component["examples"]
+    for shown in component["examples"]:
+        assert problem_by_schema(message, shown["payload"]) is None
+        if message in {*MODELS, BARE_REQUEST}:
+            assert problem_by_code(message, shown["payload"]) is None
+        assert ASYNCAPI.problem_by(shown["payload"], component["payload"]) is None
+        assert ASYNCAPI.problem_by(shown.get("headers", {}), component["headers"]) is None
 
 
 @many
@@ -146,6 +152,12 @@ def test_schema_and_code_agree_on_what_is_wrong(drawn: tuple[str, Any]) -> None:
         ("request.submit", {"jobs": [{"id": "0" * 32, "type": "a\n"}]}),
         ("request.submit", {"jobs": [{"id": "0" * 32, "priority": 10}]}),
         ("request.wait", {"jobs": ["0" * 32], "timeout": "long"}),
+        (BARE_REQUEST, {}),
+        (BARE_REQUEST, []),
+        (BARE_REQUEST, {"args": {"width": 100}}),
+        (BARE_REQUEST, {"type": None}),
+        (BARE_REQUEST, {"type": "resize", "jobs": []}),
+        (BARE_REQUEST, {"jobs": [], "part": 1}),
         ("report.failed", {"code": ""}),
         ("report.failed", {"retry": 1}),
         ("report.progress", {"fraction": 1.5}),
@@ -172,7 +184,7 @@ def test_that_an_integer_has_no_fraction_only_the_code_can_say() -> None:
 
 @pytest.mark.parametrize("message", ["answer.submit", "answer.error", "event", "control.cancel"])
 def test_what_the_scheduler_says_may_have_more_fields(message: str) -> None:
-    more = example(message)["payload"] | {"colour": 1}
+    more = examples(message)[0]["payload"] | {"colour": 1}
     assert problem_by_schema(message, more) is None
     assert problem_by_code(message, more) is None
 
@@ -198,6 +210,6 @@ def test_the_headers_that_the_schema_allows_a_worker_takes(headers: dict[str, An
 
 @pytest.mark.parametrize("wrong", [each for each in WRONG_HEADERS if each != NEWER], ids=str)
 def test_a_header_that_a_worker_refuses_the_schema_refuses_too(wrong: dict[str, Any]) -> None:
-    headers = example("job")["headers"] | wrong
+    headers = examples("job")[0]["headers"] | wrong
     assert SCHEMAS.problem(headers, f"{IN_SCHEMAS}JobHeaders") is not None
     assert ASYNCAPI.problem(headers, f"{IN_DOCUMENT}JobHeaders") is not None

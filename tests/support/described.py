@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from broker_queue.protocol.names import Names
 from tests.support.asyncapi.document import document
+from tests.support.asyncapi.messages import message_id
 from tests.support.capturing import Captured
+from tests.support.schemas import BARE_REQUEST
 from tests.support.validating import Schemas
 
 
@@ -123,6 +125,8 @@ class Description:
         given = message.properties.get("type")
         if wanted == "finished":  # a report without a type is one
             given = given or "finished"
+        if name == message_id(BARE_REQUEST):
+            return given is None
         return wanted is None or wanted == given
 
 

@@ -21,6 +21,9 @@ Schema: TypeAlias = dict[str, Any]
 IN_SCHEMAS = "#/$defs/"
 """Where `schemas.json` keeps its definitions."""
 
+BARE_REQUEST = "request.bare"
+"""The request whose property ``type`` is missing or empty: what it is called here."""
+
 _OTHERS: dict[str, Schema] = {
     "Args": {"description": "Args of a job: any JSON."},
     "Result": {
@@ -33,6 +36,18 @@ _OTHERS: dict[str, Schema] = {
         "items": {"$ref": f"{IN_SCHEMAS}BatchItem"},
     },
     "Anything": {"description": "Whatever was sent, be it JSON or not."},
+    "BareRequest": {
+        "description": "Request without a type: a job to be enqueued, or several.",
+        "anyOf": [
+            {
+                "allOf": [
+                    {"$ref": f"{IN_SCHEMAS}BareJob"},
+                    {"properties": {"type": {"type": "string"}}, "required": ["type"]},
+                ]
+            },
+            {"allOf": [{"$ref": f"{IN_SCHEMAS}BareSubmit"}, {"minProperties": 1}]},
+        ],
+    },
 }
 """Bodies that have no model of their own."""
 
@@ -42,6 +57,7 @@ def by_message() -> dict[str, str]:
     found = {}
     for operation, (request, _, _) in messages.REQUESTS.items():
         found[f"request.{operation}"] = request.__name__
+    found[BARE_REQUEST] = "BareRequest"
     for operation, (_, answer, _) in messages.REQUESTS.items():
         found[f"answer.{operation}"] = answer.__name__
     found["answer.error"] = messages.Error.__name__

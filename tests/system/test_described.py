@@ -180,6 +180,9 @@ async def ask_everything(parties: Parties) -> None:
     for operation in REQUESTS:
         answer = await raw.request(operation, {"colour": 1})
         assert (answer.type, answer.body["code"]) == ("error", "invalid")
+    assert (await raw.request(None, {"type": "bare", "args": {"width": 800}})).type == "ok"
+    assert (await raw.request(None, {"jobs": [{}], "graph": {}})).type == "ok"
+    assert (await raw.request(None, {})).body["code"] == "invalid"
     answer = await raw.request("status", {"jobs": [new_job_id()]})
     assert answer.body["code"] == "not_exist"
 

@@ -94,7 +94,8 @@ def channels(names: Names) -> dict[str, Any]:
         "workerQueue": _queue(
             names.worker_queue("{worker}"),
             ["control.cancel"],
-            f"Of one worker, which declares it and binds it to `{names.control}`.",
+            f"Of one worker, which declares it and binds it to `{names.control}`. Any name will do, "
+            "also one that the broker gives.",
             exclusive=True,
         ),
         "deadQueue": _queue(names.dead, ["dead"], "Read by the scheduler."),

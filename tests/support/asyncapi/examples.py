@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Raw
 
 from broker_queue.job import Condition, State
-from broker_queue.protocol import messages, reports
+from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import HEADER_REASON, HEADER_STARTED
 
@@ -64,6 +64,7 @@ _BODIES: dict[str, messages.Message | Sequence[messages.Message] | Raw] = {
     ),
     "request.workers": messages.GetWorkers(),
     "request.info": messages.GetInfo(),
+    "request.bare": bare.BareJob(type="resize", args=ARGS),
     "answer.submit": messages.Submitted(jobs=2, graph=GRAPH),
     "answer.status": messages.StatusPage(jobs=[_STATUS]),
     "answer.wait": messages.Waited(ended=1, open=[SECOND]),
@@ -164,6 +165,16 @@ _BODIES: dict[str, messages.Message | Sequence[messages.Message] | Raw] = {
     "parked": Raw(b'{"jobs":[]}'),
 }
 
+_SECOND_BODIES: dict[str, messages.Message] = {
+    "request.bare": bare.BareSubmit(
+        jobs=[
+            bare.BareJob(type="resize", args=ARGS),
+            bare.BareJob(type="publish", dependencies=[0]),
+        ]
+    ),
+}
+"""Of messages whose body has two shapes."""
+
 _HEADERS: dict[str, dict[str, Any]] = {
     "job": _JOB_HEADERS,
     "dead": _JOB_HEADERS | {"x-first-death-reason": "delivery_limit", "x-delivery-count": 21},
@@ -173,9 +184,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def example(message: str) -> dict[str, Any]:
-    """Return the example of a message, by its kind and type."""
-    body = _BODIES[message]
-    text = bytes(body) if isinstance(body, Raw) else messages.encode(body)
+def examples(message: str) -> list[dict[str, Any]]:
+    """Return the examples of a message, by its kind and type: one of each shape of its body."""
+    bodies = [table[message] for table in (_BODIES, _SECOND_BODIES) if message in table]
     headers = _HEADERS.get(message)
-    return ({"headers": headers} if headers else {}) | {"payload": json.loads(text)}
+    return [({"headers": headers} if headers else {}) | {"payload": _json(body)} for body in bodies]
+
+
+def _json(body: messages.Message | Sequence[messages.Message] | Raw) -> Any:
+    return json.loads(bytes(body) if isinstance(body, Raw) else messages.encode(body))

@@ -7,10 +7,17 @@ from typing import Any
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.job import Verdict
 from broker_queue.protocol.messages import REQUESTS, UUID_PATTERN
-from broker_queue.protocol.names import HEADER_REASON, HEADER_STARTED, TYPE_PATTERN, Names
+from broker_queue.protocol.names import (
+    HEADER_PROTOCOL,
+    HEADER_REASON,
+    HEADER_STARTED,
+    PROTOCOL_VERSION,
+    TYPE_PATTERN,
+    Names,
+)
 from broker_queue.protocol.reports import REPORTS
-from tests.support.asyncapi.examples import example
-from tests.support.schemas import Schema, by_message
+from tests.support.asyncapi.examples import examples
+from tests.support.schemas import BARE_REQUEST, Schema, by_message
 
 IN_DOCUMENT = "#/components/schemas/"
 BINDING_VERSION = "0.3.0"
@@ -19,6 +26,12 @@ _TEXT: Schema = {"type": "string", "maxLength": 255}
 _JSON: Schema = {"const": "application/json"}
 _PERSISTENT: Schema = {"const": 2, "description": "persistent"}
 _PASSING: Schema = {"const": 1, "description": "not persistent"}
+_EITHER_MODE: Schema = {
+    "type": "integer",
+    "enum": [1, 2],
+    "description": "not looked at: the queue keeps every message on disk",
+}
+_ANY_CONTENT = _TEXT | {"description": "not looked at: the body is JSON"}
 _TOKEN = _TEXT | {"description": "the token of the hand-over that the report is about, as it came"}
 _REPLY_TO = _TEXT | {
     "pattern": r"^amq\.(rabbitmq\.reply-to|gen-)",
@@ -30,12 +43,23 @@ _MILLISECONDS: Schema = {
     "description": "when the run began, in milliseconds since the Unix epoch",
 }
 
+_VERSION: Schema = {
+    "const": PROTOCOL_VERSION,
+    "description": "the version of the protocol; it may be left out, and a message with another is "
+    "refused",
+}
+
 HEADERS: dict[str, Schema] = {
     "NoHeaders": {"type": "object", "description": "None are read. Brokers may add some."},
+    "VersionHeaders": {
+        "type": "object",
+        "description": "Headers of requests, and of reports. Others are not read.",
+        "properties": {HEADER_PROTOCOL: _VERSION},
+    },
     "ReportHeaders": {
         "type": "object",
         "description": "Headers of the reports that end an attempt. Others are not read.",
-        "properties": {HEADER_STARTED: _MILLISECONDS},
+        "properties": {HEADER_PROTOCOL: _VERSION, HEADER_STARTED: _MILLISECONDS},
     },
     "ParkedHeaders": {
         "type": "object",
@@ -87,7 +111,7 @@ def properties(message: str, names: Names) -> Schema:
     kind, _, name = message.partition(".")
     match kind:
         case "request":
-            return _of_request(name)
+            return _of_bare_request() if message == BARE_REQUEST else _of_request(name)
         case "answer":
             return _of_answer(name)
         case "verdict":
@@ -102,8 +126,10 @@ def properties(message: str, names: Names) -> Schema:
 
 
 def message_type(message: str) -> str | None:
-    """Return what the property ``type`` of a message is; None if it depends."""
+    """Return what the property ``type`` of a message is; None if it depends, or there is none."""
     kind, _, name = message.partition(".")
+    if message == BARE_REQUEST:
+        return None
     if kind == "answer":
         return "error" if name == "error" else "ok"
     return "event" if kind == "event" else name or None
@@ -134,7 +160,7 @@ def _component(message: str, model: str, names: Names, schema: Schema) -> dict[s
         "headers": {"$ref": f"{IN_DOCUMENT}{_headers(message)}"},
         "payload": {"$ref": f"{IN_DOCUMENT}{model}"},
         "bindings": {"amqp": binding},
-        "examples": [{"name": message_id(message)} | example(message)],
+        "examples": [{"name": message_id(message)} | each for each in examples(message)],
     }
 
 
@@ -148,6 +174,8 @@ def _title(kind: str, name: str) -> str:
     nouns = {"request": "Request", "answer": "Answer to", "report": "Report", "verdict": "Verdict"}
     if (kind, name) == ("answer", "error"):
         return "Answer error"
+    if f"{kind}.{name}" == BARE_REQUEST:
+        return "Request without a type"
     return single.get(kind) or f"{nouns.get(kind, 'Control message')} {name}"
 
 
@@ -178,8 +206,10 @@ def _headers(message: str) -> str:
         "report.finished": "ReportHeaders",
         "report.finished_with_jobs": "ReportHeaders",
         "report.failed": "ReportHeaders",
+        "report.batch": "NoHeaders",
     }
-    return names.get(message, "NoHeaders")
+    versioned = message.startswith(("request.", "report."))
+    return names.get(message, "VersionHeaders" if versioned else "NoHeaders")
 
 
 def _property_table(table: Schema) -> str:
@@ -188,6 +218,8 @@ def _property_table(table: Schema) -> str:
     rows = []
     for name, schema in table["properties"].items():
         value = f"`{schema['const']}`" if "const" in schema else schema["type"]
+        if value == "``":
+            value = "empty"
         text = f"{value}: {schema['description']}" if "description" in schema else value
         rows.append(f"| `{name}` | {text} | {'yes' if name in required else 'no'} |")
     head = ["AMQP properties:", "", "| property | value | required |", "| --- | --- | --- |"]
@@ -200,13 +232,13 @@ def _table(found: dict[str, Schema], *, optional: tuple[str, ...] = ()) -> Schem
 
 
 def _of_request(operation: str) -> Schema:
-    mode = "2 keeps it until a scheduler comes" if REQUESTS[operation].writes else "need not be 2"
+    assert operation in REQUESTS
     found = {
         "type": {"const": operation, "description": "the operation"},
         "correlation_id": _TEXT | {"description": "comes back with the answer"},
         "reply_to": _REPLY_TO,
-        "content_type": _JSON,
-        "delivery_mode": {"enum": [1, 2], "type": "integer", "description": mode},
+        "content_type": _ANY_CONTENT,
+        "delivery_mode": _EITHER_MODE,
         "expiration": {
             "type": "string",
             "pattern": "^[0-9]+$",
@@ -214,6 +246,22 @@ def _of_request(operation: str) -> Schema:
         },
     }
     return _table(found, optional=tuple(name for name in found if name != "type"))
+
+
+def _of_bare_request() -> Schema:
+    found = {
+        "type": {"const": "", "description": "or none"},
+        "message_id": _TEXT
+        | {
+            "description": "a UUID: the id of the single job, or what the ids of several are made "
+            "of; anything else counts as none, and new ids are made"
+        },
+        "correlation_id": _TEXT | {"description": "comes back with the answer"},
+        "reply_to": _REPLY_TO,
+        "content_type": _ANY_CONTENT,
+        "delivery_mode": _EITHER_MODE,
+    }
+    return _table(found, optional=tuple(found))
 
 
 def _of_answer(operation: str) -> Schema:
@@ -245,8 +293,10 @@ def _of_report(kind: str) -> Schema:
     if kind != "batch":
         found |= {"correlation_id": _TOKEN, "reply_to": _REPLY_TO}
     found |= {
-        "content_type": _JSON,
-        "delivery_mode": {"enum": [1, 2], "type": "integer", "description": "SHOULD be 2"},
+        "content_type": _TEXT | {"description": "`text/plain`: a string; else the body is JSON"}
+        if kind == "finished"
+        else _ANY_CONTENT,
+        "delivery_mode": _EITHER_MODE,
     }
     optional = ("reply_to", "content_type", "delivery_mode")
     return _table(found, optional=("type", *optional) if kind == "finished" else optional)

@@ -8,6 +8,7 @@ from typing import Any
 from broker_queue.protocol.messages import REQUESTS
 from tests.support.asyncapi.channels import of_kind
 from tests.support.asyncapi.messages import BINDING_VERSION, message_id
+from tests.support.schemas import BARE_REQUEST
 
 _FROM_REPLY_TO = {
     "description": "The property `reply_to`.",
@@ -19,12 +20,15 @@ def operations() -> dict[str, Any]:
     """Return all operations, by their ids."""
     found = {}
     for message in of_kind("request"):
-        operation = message.partition(".")[2]
+        is_bare = message == BARE_REQUEST
+        operation = "submit" if is_bare else message.partition(".")[2]
         found[f"receive{_capital(message)}"] = _operation(
             "receive",
             "requests",
             [message],
-            f"Answers the request {operation}",
+            "Enqueues the jobs of a request without a type, and answers it as a submit"
+            if is_bare
+            else f"Answers the request {operation}",
             {"deliveryMode": 2 if REQUESTS[operation].writes else 1, "ack": True},
             _reply("answers", [f"answer.{operation}", "answer.error"]),
         )

@@ -93,8 +93,8 @@ class Answering:
 
     def begin(self, request: Request) -> None:
         """Answer a request as soon as that is possible."""
-        if request.reply is None:
-            return  # nobody wants to know
+        if request.reply is None and request.operation != "hello":  # which tells something, too
+            return
         task = asyncio.create_task(self._answer(request, request.reply))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -103,8 +103,10 @@ class Answering:
         """Answer no more; who asked asks the next scheduler."""
         await asyncio.gather(*map(end, self._under_way), return_exceptions=True)
 
-    async def _answer(self, request: Request, reply: ReplyAddress) -> None:
+    async def _answer(self, request: Request, reply: ReplyAddress | None) -> None:
         kind, answer = await self._found(request)
+        if reply is None:
+            return
         try:
             await self._outbox.answer(*reply, kind, answer)
         except Exception:  # of one request: it must not end the process, and be asked again

@@ -33,40 +33,40 @@ class BuildFailed(BrokerQueueError):
 
 def go_program(source: Path) -> Path:
     """Compile a program in Go."""
-    with _built(source) as (folder, done):
+    with built(source) as (folder, done):
         program = folder / "program"
         if not done:
             _copy(source, folder)
             command = ["go", "build", "-o", str(program)]
             if GO_LIBRARY.exists():
-                _run([*command, "."], folder, GO111MODULE="off", GOPATH=str(GO_PATH))
+                run([*command, "."], folder, GO111MODULE="off", GOPATH=str(GO_PATH))
             else:
-                _run([*command, "."], folder)
+                run([*command, "."], folder)
     return program
 
 
 def node_folder(source: Path) -> Path:
     """Copy a program in JavaScript, and install its modules beside it, where Node.js looks."""
-    with _built(source) as (folder, done):
+    with built(source) as (folder, done):
         if not done:
             _copy(source, folder)
-            _run(["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+            run(["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
     return folder
 
 
 def python_packages(source: Path, python: str) -> Path:
     """Install what a program in Python requires into a folder, for its PYTHONPATH."""
-    with _built(source) as (folder, done):
+    with built(source) as (folder, done):
         packages = folder / "packages"
         if not done:
             pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             requirements = str(source / "requirements.txt")
-            _run([*pip, "--target", str(packages), "--requirement", requirements], folder)
+            run([*pip, "--target", str(packages), "--requirement", requirements], folder)
     return packages
 
 
 @contextmanager
-def _built(source: Path) -> Iterator[tuple[Path, bool]]:
+def built(source: Path) -> Iterator[tuple[Path, bool]]:
     """Give a folder for what is built, to one process at a time, and whether that is done.
 
     The folder belongs to this very state of the sources; it counts as done once the block ended well.
@@ -93,7 +93,12 @@ def _digest(source: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(command: list[str], folder: Path, **environment: str) -> None:
+def run(command: list[str], folder: Path, **environment: str) -> None:
+    """Run one step.
+
+    Raises:
+        BuildFailed: it failed.
+    """
     done = subprocess.run(
         command,
         cwd=folder,

@@ -80,6 +80,8 @@ def _read_batch(
     delivery: Delivery, tokens: Tokens, terms: Terms
 ) -> tuple[list[Incoming], Parked | None]:
     try:
+        if words.HEADER_PROTOCOL in delivery.headers:
+            refuse_newer(delivery)
         items = decode(delivery.body, list[msgspec.Raw])
     except Invalid as error:
         note = encoding_note(delivery.content_encoding)

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.languages.toolchains import NODE, built, need, run
+from examples.languages.building import built, run
+from tests.languages.toolchains import NODE, need
 from tests.support.asyncapi.document import as_yaml
 from tests.support.asyncapi.operations import operations
 from tests.support.generated import ASYNCAPI, NAMES

@@ -382,3 +382,25 @@ async def test_a_report_of_a_newer_protocol_fails_its_job(raw: RawClient, queue:
     assert error is not None
     assert error.code == "invalid_report"
     assert "speaks version 1 of the protocol" in error.message
+
+
+async def test_a_worker_that_stops_need_not_wait_for_an_answer(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    hello = {"worker": "w", "types": ["a"]}
+    assert (await raw.request("hello", hello)).type == "ok"
+    assert [worker.worker for worker in await queue.workers()] == ["w"]
+    body = json.dumps(hello | {"stopping": True}).encode()
+    await raw.publish(raw.names.requests, "requests", body, type="hello")
+    async with asyncio.timeout(PATIENCE):
+        while await queue.workers():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_batch_of_a_newer_protocol_is_parked(raw: RawClient, queue: JobQueue) -> None:
+    job = await queue.enqueue("a")
+    token = (await raw.take("a")).correlation_id
+    body = json.dumps([{"token": token, "body": 1}]).encode()
+    await raw.publish(raw.names.reports, "reports", body, type="batch", headers={"protocol": 2})
+    assert "speaks version 1 of the protocol" in (await raw.parked()).headers["reason"]
+    assert (await queue.job_status(job)).state is State.QUEUED

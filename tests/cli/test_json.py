@@ -37,6 +37,7 @@ OTHERWISE = {
     "doctor": "needs a broker; see tests/system",
     "scheduler": "a process",
     "worker": "a process",
+    "exec": "a process",
     "conformance": "needs a broker; see tests/conformance",
     "backup": "needs a database; see tests/system",
     "restore": "needs a database; see tests/system",

@@ -14,6 +14,7 @@ from examples.languages import building
 from examples.languages.workers import BY_NAME
 
 CLIENTS = Path(__file__).resolve().parents[2] / "examples/clients"
+RPC_TUTORIAL = Path(__file__).resolve().parent / "rpc_tutorial"
 
 GO = {
     "golang-go": "go",
@@ -40,6 +41,12 @@ def go_client() -> list[str]:
     return [str(building.go_program(CLIENTS / "go"))]
 
 
+def go_rpc_server() -> list[str]:
+    """Return the command of the RPC tutorial's server in Go."""
+    need(GO)
+    return [str(building.go_program(RPC_TUTORIAL / "go"))]
+
+
 def node_worker() -> list[str]:
     """Return the command of the worker in JavaScript."""
     need(NODE)
@@ -52,6 +59,12 @@ def node_client() -> list[str]:
     return ["node", str(building.node_folder(CLIENTS / "node") / "main.js")]
 
 
+def node_rpc_server() -> list[str]:
+    """Return the command of the RPC tutorial's server in JavaScript."""
+    need(NODE)
+    return ["node", str(building.node_folder(RPC_TUTORIAL / "node") / "server.js")]
+
+
 def plain_python_worker() -> list[str]:
     """Return the command of the worker in Python; pika is among our own test dependencies."""
     return BY_NAME["python"].build().words
@@ -61,6 +74,12 @@ def ruby_worker() -> list[str]:
     """Return the command of the worker in Ruby."""
     need(RUBY)
     return BY_NAME["ruby"].build().words
+
+
+def ruby_rpc_server() -> list[str]:
+    """Return the command of the RPC tutorial's server in Ruby."""
+    need(RUBY)
+    return [RUBY["ruby"], str(RPC_TUTORIAL / "ruby/server.rb")]
 
 
 def shell_worker() -> list[str]:

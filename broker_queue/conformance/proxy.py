@@ -39,8 +39,12 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The broker's URL through this proxy, with its user, password and virtual host."""
-        return str(self._target.with_scheme("amqp").with_host("127.0.0.1").with_port(self._port))
+        """The broker's URL through this proxy, with its user, password and virtual host.
+
+        The virtual host ``/`` is spelled out: to some libraries, an empty path is another one.
+        """
+        here = self._target.with_scheme("amqp").with_host("127.0.0.1").with_port(self._port)
+        return str(here.with_path("/%2F", encoded=True) if here.raw_path in ("", "/") else here)
 
     def cut(self) -> None:
         """Break every connection as a failing network does; new ones are forwarded again."""

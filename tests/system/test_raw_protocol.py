@@ -16,7 +16,7 @@ from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from tests.support.ends import finish
 from tests.support.raw import RawClient
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 
 async def submit_to(raw: RawClient, reply_to: str | None, body: bytes = b"{}") -> None:
@@ -392,9 +392,11 @@ async def test_a_worker_that_stops_need_not_wait_for_an_answer(
     assert [worker.worker for worker in await queue.workers()] == ["w"]
     body = json.dumps(hello | {"stopping": True}).encode()
     await raw.publish(raw.names.requests, "requests", body, type="hello")
-    async with asyncio.timeout(PATIENCE):
-        while await queue.workers():
-            await asyncio.sleep(0.01)
+
+    async def is_gone() -> bool:
+        return not await queue.workers()
+
+    await until(is_gone)
 
 
 async def test_a_batch_of_a_newer_protocol_is_parked(raw: RawClient, queue: JobQueue) -> None:

@@ -9,8 +9,8 @@ SCALE_OPTIONS ?=
 PYTEST_OPTIONS ?=
 FAULTS_OPTIONS ?=
 SOAK_OPTIONS ?=
-# Two processes, each with a broker of its own unless BROKER_QUEUE_URL names one.
-PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal $(PYTEST_OPTIONS)
+# Three processes, each with a broker of its own unless BROKER_QUEUE_URL names one: much of it is waiting.
+PYTEST = $(BIN)/pytest --numprocesses 3 --dist worksteal $(PYTEST_OPTIONS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo languages dev test test-quick repeat faults fuzz soak cost bench bench-quick bench-scale check fix clean

@@ -7,7 +7,13 @@ from uuid import uuid4
 
 from broker_queue.cli import COMMAND
 from broker_queue.conformance.verdict import Outcome, Rating
-from tests.conformance.rehearsals import WRONG_WORKER, plan_of, rehearsed
+from tests.conformance.rehearsals import (
+    PATIENCE,
+    START_TIMEOUT,
+    WRONG_WORKER,
+    plan_of,
+    rehearsed,
+)
 
 OURS = (*COMMAND, "worker", "tests.conformance.our_worker:worker")
 
@@ -22,7 +28,14 @@ WORKERS = {
 
 async def test_every_kind_of_worker_reaches_level_3_without_a_warning(broker_url: str) -> None:
     async def rating_of(command: tuple[str, ...]) -> Rating:
-        plan = plan_of(broker_url, f"test-{uuid4().hex[:12]}", *command)
+        namespace = f"test-{uuid4().hex[:12]}"
+        plan = plan_of(
+            broker_url,
+            namespace,
+            *command,
+            patience=3 * PATIENCE,  # five of them side by side
+            start_timeout=5 * START_TIMEOUT,
+        )
         return await rehearsed(plan)
 
     ratings = await asyncio.gather(*(rating_of(command) for command in WORKERS.values()))

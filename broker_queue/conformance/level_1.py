@@ -58,7 +58,9 @@ async def consumes(stage: Stage) -> str:
 
 async def result(stage: Stage) -> str:
     """A job is answered with its result, then acknowledged."""
-    job = await stage.hand_out(stage.plan.rehearsal.normal_args())
+    token = stage.scheduler.new_token()
+    stage.delay_confirm(token)
+    job = await stage.hand_out(stage.plan.rehearsal.normal_args(), token=token)
     try:
         found = await finish(stage, job)
     except Unmet as unmet:

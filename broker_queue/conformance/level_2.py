@@ -100,6 +100,7 @@ async def cancel_running(stage: Stage) -> str:
     if not await stage.until(lambda: stage.delivered(job)):
         raise Unmet(*why_no_report(stage, job))
     await stage.until(lambda: stage.journal.reports_on(job.token, "started"), STARTED_WITHIN / 2)
+    await _check_foreign_cancel(stage, job)
     await stage.scheduler.cancel(job.token)
     told = asyncio.get_running_loop().time()
 
@@ -200,8 +201,14 @@ async def _failure(stage: Stage, job: HandedOut, what: str) -> Failed:
         Unmet: it was not reported as failed.
     """
     report = await stage.ended(job)
+    settlements = stage.journal.settlements(job.token)
+    if any(each.how == "requeue" for each in settlements):
+        raise Unmet(
+            f"it gives {what} back to the queue, which delivers it again at once",
+            "report `failed` with code and message, then acknowledge: the scheduler waits and "
+            "counts the attempts",
+        )
     if report is None:
-        settlements = stage.journal.settlements(job.token)
         if settlements and settlements[-1].how == "reject":
             raise Unmet(
                 f"it rejects {what}: then nobody learns why",
@@ -218,6 +225,22 @@ async def _failure(stage: Stage, job: HandedOut, what: str) -> Failed:
     body: Failed = valid(report)
     await acknowledged(stage, job, report)
     return body
+
+
+async def _check_foreign_cancel(stage: Stage, job: HandedOut) -> None:
+    """Return if a running job goes on when another one is canceled.
+
+    Raises:
+        Unmet: it is stopped.
+    """
+    await stage.scheduler.cancel(stage.scheduler.new_token())
+    if await stage.until(
+        lambda: stage.final(job) or stage.journal.reports_on(job.token, "released"), GRACE
+    ):
+        raise Unmet(
+            "it stops a job when another one is canceled",
+            "compare the tokens of a `cancel` with that of the job: most are not its own",
+        )
 
 
 def _check_binding(stage: Stage) -> None:

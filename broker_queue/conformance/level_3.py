@@ -6,13 +6,14 @@ import asyncio
 import time
 from itertools import pairwise
 
-from broker_queue.amqp.wiretap import Bound, Consumed, Event, Opened
+from broker_queue.amqp.wiretap import Bound, Consumed, Delivered, Event, Opened
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import (
     args_or_unchecked,
     dropped,
     finish,
+    refusal,
     result_of,
     shown,
     valid,
@@ -38,6 +39,11 @@ LEASE_WITHIN = LEASE_AFTER + 3.0
 
 LEASED = LEASE_AFTER + 2 * LEASE
 """Seconds that a job takes which needs a lease and two heartbeats at least."""
+
+CLAIM_ADVICE = (
+    "for a message that is redelivered, or has the header `republished`, send `started` with "
+    "reply_to, and run the job only if the answer is `accepted`"
+)
 
 KILLED = 128 + 15
 """Exit code of what SIGTERM kills."""
@@ -117,20 +123,19 @@ async def claim(stage: Stage) -> str:
 
 
 async def _claimed(stage: Stage, job: HandedOut, what: str, seconds: float) -> None:
-    advice = (
-        "for a message that is redelivered, or has the header `republished`, send `started` with "
-        "reply_to, and run the job only if the answer is `accepted`"
-    )
     report = await stage.ended(job, seconds)
-    claims = [each for each in stage.journal.reports_on(job.token, "started") if each.wants_answer]
     if report is None:
         raise Unmet(*why_no_report(stage, job))
-    if not claims:
-        raise Unmet(f"it runs {what} without a claim", advice)
+    if not _claims(stage, job):
+        raise Unmet(f"it runs {what} without a claim", CLAIM_ADVICE)
     answered = stage.scheduler.answered.get((job.token, "started"))
     if answered is None or report.at < answered:
-        raise Unmet(f"it runs {what} before its claim is answered", advice)
+        raise Unmet(f"it runs {what} before its claim is answered", CLAIM_ADVICE)
     result_of(report)
+
+
+def _claims(stage: Stage, job: HandedOut) -> list[Report]:
+    return [each for each in stage.journal.reports_on(job.token, "started") if each.wants_answer]
 
 
 async def claim_refused(stage: Stage) -> str:
@@ -140,6 +145,9 @@ async def claim_refused(stage: Stage) -> str:
         headers={"republished": True},
         conduct=Conduct({"started": "canceled"}, delay=ANSWER_DELAY),
     )
+    await stage.until(lambda: stage.settled(job) or stage.final(job))
+    if stage.final(job) and not _claims(stage, job):
+        raise Unmet("it runs a republished job without a claim", CLAIM_ADVICE)
     await dropped(stage, job, "a job whose claim was answered `canceled`")
     return "dropped unrun"
 
@@ -166,6 +174,13 @@ async def lease(stage: Stage) -> str:
         stage.remark(
             "its heartbeats ask for no answer, so it never learns that its job is gone",
             "set reply_to in heartbeats, and stop the job if the answer is not `accepted`",
+        )
+    await stage.until(lambda: stage.journal.refusals(job.order), GRACE)
+    for refused in stage.journal.refusals(job.order):
+        text, advice = refusal(refused)
+        raise Unmet(
+            f"a leased job has ended, and {text}",
+            f"its message was acknowledged when the lease was granted, and must not be again; {advice}",
         )
     return f"lease, then {len(beats) - 1} heartbeats, at most {gap:.1f} s apart"
 
@@ -373,12 +388,34 @@ def _check_order(stage: Stage) -> None:
     taken = journal.first(lambda event: isinstance(event, Consumed) and event.queue == stage.queue)
     said = [each.order for each in journal.hellos if taken is None or each.order < taken]
     if said and bound is not None and heard is not None and max(bound, heard) < said[-1]:
+        _check_answer_was_read(stage, taken)
         return
     raise Unmet(
         _disorder(said, bound is not None and heard is not None, control),
         "declare, bind and consume the control queue, then send hello and read its answer, then "
         "consume the job queues: so no cancel falls in between",
     )
+
+
+def _check_answer_was_read(stage: Stage, taken: int | None) -> None:
+    """Return if a hello was answered before jobs are taken.
+
+    Raises:
+        Unmet: what its answer cancels may have begun.
+    """
+    asked = {hello.token for hello in stage.journal.hellos}
+    answered = stage.journal.first(
+        lambda event: (
+            isinstance(event, Delivered)
+            and not event.exchange
+            and event.properties.correlation_id in asked
+        )
+    )
+    if answered is None or (taken is not None and taken < answered):
+        raise Unmet(
+            "it takes jobs before its hello is answered",
+            "read the answer first: it names canceled jobs, and the queues to be consumed",
+        )
 
 
 CHECKS = (

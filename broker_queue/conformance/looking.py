@@ -140,6 +140,12 @@ async def dropped(stage: Stage, job: HandedOut, what: str) -> None:
     """
     await stage.until(lambda: stage.settled(job) or stage.final(job))
     report = stage.final(job)
+    if report is not None and report.kind == "failed":
+        raise Unmet(
+            f"it reports {what} as failed",
+            "report `released` in place of `failed`, and acknowledge: look at the tokens before a "
+            "job is started",
+        )
     if report is not None:
         raise Unmet(f"it ran {what}: {report.kind}", "look at the tokens before a job is started")
     if not stage.settled(job):
@@ -185,7 +191,8 @@ def _untaken(stage: Stage) -> tuple[str, str]:
         )
     return (
         f"it did not take the job within {stage.plan.patience:g} s",
-        "it must consume the queue all the time, and settle each message that it was given",
+        "it must consume the queue all the time, and settle each message that it was given; if "
+        "another worker consumes the same queue, stop that one",
     )
 
 

@@ -188,7 +188,7 @@ class Place:
             )
         if depth.messages and queue.name != self.names.parked:
             raise ConfigurationError(
-                f"queue {queue.name} holds {depth.messages} messages, which the kit would lose; "
+                f"queue {queue.name} is not empty ({depth.messages}), and the kit would lose what it holds; "
                 f"name another namespace than {namespace!r} with --namespace, or another broker"
             )
 

@@ -36,6 +36,9 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._open = asyncio.Event()
+        """Whether what the broker says is passed on."""
+        self._open.set()
 
     @property
     def url(self) -> str:
@@ -50,6 +53,11 @@ class Proxy:
         """Break every connection as a failing network does; new ones are forwarded again."""
         for writer in list(self._writers):
             writer.transport.abort()
+
+    def hold_back(self, seconds: float) -> None:
+        """Keep what the broker says from the worker for a moment."""
+        self._open.clear()
+        asyncio.get_running_loop().call_later(seconds, self._open.set)
 
     async def __aenter__(self) -> Self:
         try:
@@ -86,8 +94,8 @@ class Proxy:
         self._writers |= {onward, writer}
         task = asyncio.create_task(
             self._forward_both(
-                self._forward(number, reader, onward, tap.sent),
-                self._forward(number, there, writer, tap.received),
+                self._forward(number, reader, onward, tap.sent, None),
+                self._forward(number, there, writer, tap.received, self._open),
             )
         )
         self._tasks.add(task)
@@ -106,9 +114,12 @@ class Proxy:
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
         read: Callable[[bytes], list[Event]],
+        gate: asyncio.Event | None,
     ) -> None:
         try:
             while data := await source.read(CHUNK):
+                if gate is not None:
+                    await gate.wait()
                 if not all(self._listener(number, event) for event in read(data)):
                     self.cut()
                     return

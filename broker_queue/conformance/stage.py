@@ -90,6 +90,8 @@ class Stage:
         self._proxy = Proxy(plan.url, self._hear, plan.port)
         self._changed = asyncio.Event()
         self._cut_when: Callable[[Event], bool] | None = None
+        self._late_confirm = ""
+        """Token of the job whose report is confirmed late."""
         self._handed_out: list[HandedOut] = []
         self._stack = AsyncExitStack()
 
@@ -181,6 +183,10 @@ class Stage:
     def cut_at_report(self, token: str) -> Callable[[], bool]:
         """Break its connections in place of passing on a report; return what tells if it came so."""
         return self._cut_at(lambda event: isinstance(event, Published) and _ends(event, token))
+
+    def delay_confirm(self, token: str) -> None:
+        """Let the broker's confirm of the report on a job come late."""
+        self._late_confirm = token
 
     def cut_at_delivery(self, token: str) -> Callable[[], bool]:
         """Break its connections in place of passing on a job; return what tells if it came so."""
@@ -295,6 +301,9 @@ class Stage:
         self.journal.add(Entry(time.monotonic(), connection, event))
         if isinstance(event, Consumed):
             self.scheduler.provide(event.queue)
+        if self._late_confirm and isinstance(event, Published) and _ends(event, self._late_confirm):
+            self._late_confirm = ""
+            self._proxy.hold_back(GRACE)
         self._changed.set()
         return True
 

@@ -232,7 +232,7 @@ class WrongWorker:
         tokens = json.loads(message.body)["tokens"]
         if not self.has("runs-canceled"):
             self.canceled |= set(tokens)
-        for token in tokens:
+        for token in [*self.running] if self.has("stops-all") else tokens:
             if token in self.running and not self.has("ignores-cancel"):
                 self.running[token].is_canceled = True
                 self.running[token].stop()
@@ -283,16 +283,21 @@ class WrongWorker:
         if self.has("loses-a-job") and self.completed == 5:
             await self.settle(message, "ack")
             return
-        if kind == "rejected":
-            await self.settle(message, "reject")
+        if kind in {"reject", "requeue"}:
+            await self.settle(message, kind)
             return
         if running.is_leased:
             await self.connected.wait()
         await self.report(kind, result, token)
         if running.is_leased:
+            await self.end_leased(message)
             return
         await self.settle(message, "requeue" if self.has("requeues-reported") else "ack")
         if self.has("ack-twice"):
+            await self.settle(message, "ack")
+
+    async def end_leased(self, message: DeliveredMessage) -> None:
+        if self.has("acks-lease-twice"):
             await self.settle(message, "ack")
 
     async def claim(self, message: DeliveredMessage, token: str) -> bool:
@@ -317,7 +322,10 @@ class WrongWorker:
             if self.has("finished-if-failing"):
                 return "finished", b"null"
             if self.has("rejects-failing"):
-                return "rejected", b""
+                return "reject", b""
+            if self.has("requeues-failing"):
+                self.fault = ""  # once, or it would go round for ever
+                return "requeue", b""
             if self.has("invalid-failed"):
                 return "failed", json.dumps({"code": 7, "message": str(error)}).encode()
             text = "an error" if self.has("failure-untold") else str(error)

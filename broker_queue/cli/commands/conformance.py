@@ -183,6 +183,7 @@ def conformance(  # noqa: PLR0917  # the options of a command
 def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
     import asyncio
     import logging
+    import signal
 
     from broker_queue.conformance.rehearse import ALL, rehearse
 
@@ -195,16 +196,25 @@ def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
                 f"Start the worker, in another terminal, with\n"
                 f"  export {URL_VARIABLE}={url}\n"
                 f"  export {NAMESPACE_VARIABLE}={plan.names.namespace}\n"
-                f"It is waited for for {plan.start_timeout:g} s."
+                f"The kit waits {plan.start_timeout:g} s for it."
             )
 
     def echo(line: str) -> None:
         if run.debug:
             run.output.note(f"│ {line}")
 
-    return asyncio.run(
-        rehearse(plan, only=only or ALL, on_ready=tell, on_result=run.output.checked, echo=echo)
-    )
+    async def until_stopped() -> Rating:
+        task = asyncio.current_task()
+        if task is not None:  # a CI stops it so
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await rehearse(
+            plan, only=only or ALL, on_ready=tell, on_result=run.output.checked, echo=echo
+        )
+
+    try:
+        return asyncio.run(until_stopped())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _check_names(only: list[str]) -> None:

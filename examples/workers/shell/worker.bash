@@ -383,12 +383,12 @@ main() {
   connect
   until may_leave; do
     do_what_is_due
-    if read -r -t "$WAIT" line <&"$EVENTS"; then
+    if IFS= read -r -t "$WAIT" line <&"$EVENTS"; then
       read -r -a event <<<"$half$line"
       "${event[@]}"
       half=''
     else
-      half+=$line # the time was over in the middle of a line
+      half+=$line # the time was over in the middle of a line, perhaps after a blank
     fi
   done
   [[ $AMQP_SOCKET ]] && amqp_close

@@ -172,9 +172,10 @@ class Journal:
 
     def heard_control(self, after: int) -> bool:
         """Return whether the worker was given a control message after that many entries."""
-        return any(
-            isinstance(entry.event, Delivered) and entry.event.exchange == self._names.control
-            for entry in self.entries[after:]
+        control = self._names.control
+        return (
+            self.first(lambda e: isinstance(e, Delivered) and e.exchange == control, after)
+            is not None
         )
 
     def settlements(self, token: str) -> list[Settlement]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
-from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
+from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE, Address
 from broker_queue.errors import Invalid, JobError
 from broker_queue.job import FailureCode
 from broker_queue.programs.launcher import Launcher
@@ -27,19 +26,12 @@ JSON_SPACE = b" \t\r\n"
 _PROGRESS = re.compile(r"::progress (?P<fraction>[01]|0?\.\d+|[01]\.\d+|-)(?: (?P<text>.*))?")
 
 
-class Place(NamedTuple):
-    """Where the program finds the scheduler of its job."""
-
-    url: str
-    namespace: str
-
-
 class Program:
     """Runs a program for each job.
 
     Args:
         launcher: starts it.
-        place: for its environment.
+        address: of the scheduler, for its environment.
         as_text: its output is the result as a string, and need not be JSON.
         max_result: bytes.
         echo: called with each line of standard error.
@@ -48,14 +40,14 @@ class Program:
     def __init__(
         self,
         launcher: Launcher,
-        place: Place,
+        address: Address,
         *,
         as_text: bool,
         max_result: int,
         echo: Callable[[Job, str], None],
     ) -> None:
         self._launcher = launcher
-        self._place = place
+        self._address = address
         self._as_text = as_text
         self._max_result = max_result
         self._echo = echo
@@ -68,7 +60,7 @@ class Program:
         """
         stdout = Stdout(self._max_result)
         stderr = Stderr(lambda line: self._tell(job, line))
-        changes = environment(job, self._place)
+        changes = environment(job, self._address)
         async with self._launcher.launch(args, changes, stdout, stderr) as launched:
             code = await launched.ended
         if code:
@@ -88,11 +80,11 @@ class Program:
         return False
 
 
-def environment(job: Job, place: Place) -> dict[str, str | None]:
+def environment(job: Job, address: Address) -> dict[str, str | None]:
     """Return what a program is told of its job; None stands for a variable that must not be set."""
     found = {
-        URL_VARIABLE: place.url,
-        NAMESPACE_VARIABLE: place.namespace,
+        URL_VARIABLE: address.url,
+        NAMESPACE_VARIABLE: address.names.namespace,
         "BROKER_QUEUE_JOB": job.id,
         "BROKER_QUEUE_JOB_TYPE": job.type,
         "BROKER_QUEUE_NAME": job.name,

@@ -6,11 +6,12 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 
+from broker_queue.address import Address
 from broker_queue.amqp.ending import end
 from broker_queue.errors import BrokerQueueError
 from broker_queue.event_loop import loop_factory
 from broker_queue.programs.launcher import Launcher
-from broker_queue.programs.program import Place, Program
+from broker_queue.programs.program import Program
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 
@@ -19,7 +20,7 @@ def serve(
     worker: Worker,
     job_type: str,
     command: Sequence[str],
-    place: Place,
+    address: Address,
     *,
     as_text: bool,
     max_result: int,
@@ -35,7 +36,7 @@ def serve(
 
     async def run() -> None:
         async with Launcher(command) as launcher:
-            program = Program(launcher, place, as_text=as_text, max_result=max_result, echo=echo)
+            program = Program(launcher, address, as_text=as_text, max_result=max_result, echo=echo)
             worker.register(job_type, program.run)
             await _until_signal(worker, launcher)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker_queue.address import Address
 from broker_queue.cli.arguments import channel, duration, job_type
 from broker_queue.cli.commands.processes import PANEL, log_for_people
 from broker_queue.cli.escaping import printable
@@ -84,8 +85,7 @@ def execute(
     job has finished; any other: this attempt failed, and the last lines of standard error say why.
     docs/cli.md has the exit codes, the environment, and how a program tells its progress.
     """
-    from broker_queue.programs.program import Place  # slow to import
-    from broker_queue.programs.service import serve
+    from broker_queue.programs.service import serve  # slow to import
     from broker_queue.worker import Worker
 
     if shutil.which(program[0]) is None:
@@ -100,8 +100,8 @@ def execute(
         grace=GRACE if grace is None else grace,
         max_result_bytes=max_result_bytes,
     )
-    place = Place(run.url, run.names.namespace)
-    serve(worker, kind, program, place, as_text=text, max_result=max_result_bytes, echo=_echo)
+    address = Address(run.url, run.names)
+    serve(worker, kind, program, address, as_text=text, max_result=max_result_bytes, echo=_echo)
 
 
 def _echo(job: Job, line: str) -> None:

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from broker_queue.amqp.channel import Channel, Delivery, Outgoing
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
 from tests.support.waiting import PATIENCE
@@ -34,6 +36,7 @@ class RawClient:
         self.names = Names(namespace)
         self._connection = Connection(url, name=f"raw client {namespace}", setup=self._set_up)
         self._channel: Channel | None = None
+        self._looking: Channel | None = None
         self._waiting: dict[str, asyncio.Future[Answered]] = {}
 
     async def publish(
@@ -117,12 +120,12 @@ class RawClient:
         return found
 
     async def count(self, queue: str) -> int:
-        """Return how many messages are ready in a queue."""
-        return (await self.channel.look(queue)).messages
+        """Return how many messages are ready in a queue, once there is such a queue."""
+        return (await self._look(queue)).messages
 
     async def consumers(self, queue: str) -> int:
-        """Return how many consumers a queue has."""
-        return (await self.channel.look(queue)).consumers
+        """Return how many consumers a queue has, once there is such a queue."""
+        return (await self._look(queue)).consumers
 
     @property
     def channel(self) -> Channel:
@@ -143,8 +146,23 @@ class RawClient:
         await self._connection.close()
 
     async def _set_up(self, session: Session) -> None:
+        self._looking = None
         self._channel = await session.open_channel()
         await self._channel.consume(REPLY_TO_DIRECT, self._on_answer, prefetch=0, no_ack=True)
+
+    async def _look(self, queue: str) -> QueueDepth:
+        # A job's request is answered before its type's first queue is made; and to ask for a queue
+        # that is not there costs the channel.
+        session = await self._connection.session()
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if self._looking is None:
+                    self._looking = await session.open_channel(confirms=False, essential=False)
+                try:
+                    return await self._looking.look(queue)
+                except ChannelNotFoundEntity:
+                    self._looking = None
+                    await asyncio.sleep(0.01)
 
     def _on_answer(self, delivery: Delivery) -> None:
         waiting = self._waiting.pop(delivery.correlation_id or "", None)

@@ -12,6 +12,7 @@ import pytest
 from broker_queue.conformance.rehearse import ALL
 from broker_queue.conformance.verdict import Outcome
 from tests.conformance.rehearsals import (
+    STOP_TIMEOUT,
     WRONG_WORKER,
     plan_of,
     rehearsed,
@@ -121,7 +122,7 @@ FAULTS = (
     fails("lost-at-cut", "held_through_cut", "nothing was heard of a leased job"),
     fails("ends-at-cut", "held_through_cut", "exit code 1", "needs no connection to go on"),
     # The end.
-    fails("ignores-sigterm", "shutdown", "does not end within 4 s of SIGTERM"),
+    fails("ignores-sigterm", "shutdown", f"does not end within {STOP_TIMEOUT:g} s of SIGTERM"),
     fails("exit-code", "shutdown", "ends with exit code 3", "exit with 0"),
     fails("acks-at-stop", "shutdown", "of 12 jobs: acknowledged without a report"),
     fails("dies-at-stop", "shutdown", "SIGTERM kills it, with 4 running jobs"),

@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 def facts(**changes: Any) -> Facts:
     known: dict[str, Any] = {
-        "address": "amqp://guest@localhost:5672/",
+        "address": "amqp://guest@localhost:5672",
         "address_source": "the default",
         "namespace": "bq",
         "version": "1.0",

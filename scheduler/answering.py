@@ -21,7 +21,7 @@ from scheduler.broker.topology import Topology
 from scheduler.incoming.requests import Request, error_body
 from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress
-from scheduler.rules.explain import QueueFacts, Step, explain
+from scheduler.rules.explain import OpenDependency, QueueFacts, Step, explain
 from scheduler.rules.submission import id_bytes
 from scheduler.settings import Settings
 from scheduler.store import dispatch, queries
@@ -331,7 +331,7 @@ def _step(connection: Connection, key: int) -> tuple[Step, int | None]:
     detail = Detail(dependencies=False, result=False)
     status = queries.status_page(connection, [key], detail)[0][0]
     following = None
-    open_dependencies: list[tuple[int, messages.DependencyStatus]] = []
+    open_dependencies: list[tuple[int, OpenDependency]] = []
     count = 0
     if status.state is State.WAITING:
         open_dependencies, count = queries.open_dependencies(connection, key, MAX_EXPLAINED)

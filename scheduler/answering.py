@@ -251,23 +251,26 @@ class Answering:
 
     async def _info(self, _request: messages.GetInfo) -> messages.Info:
         counts = await self._read(queries.job_counts)
-        lines = await self._read(queries.queue_lines)
+        lines = {line[:2]: line for line in await self._read(queries.queue_lines)}
+        for served in self.workers.served(clock.now()):
+            lines.setdefault(served, queries.QueueLine(*served))
         parked = await self._depth(self._names.parked)
         queues = []
-        for job_type, channel, in_line, handed_out in lines:
-            name = self._names.job_queue(job_type, channel)
+        for _, line in sorted(lines.items()):
+            name = self._names.job_queue(line.type, line.channel)
             depth = await self._depth(name)
             queues.append(
                 messages.QueueStatus(
                     queue=name,
-                    type=job_type,
-                    channel=channel,
-                    in_line=in_line,
-                    handed_out=handed_out,
+                    type=line.type,
+                    channel=line.channel,
+                    in_line=line.in_line,
+                    handed_out=line.handed_out,
                     messages=depth.messages if depth else 0,
                     consumers=depth.consumers if depth else 0,
                     refusal=None if depth else self._topology.refusal(name),
                     foreign=self._topology.is_foreign(name),
+                    canceled=line.canceled,
                 )
             )
         session = await self._outbox.session()

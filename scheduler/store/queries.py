@@ -251,11 +251,20 @@ def job_counts(connection: Connection) -> dict[str, int]:
     return {state.value: counted.get(state.value, 0) for state in State}
 
 
-def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
-    """Return type, channel, jobs in line and jobs handed out of each queue.
+class QueueLine(NamedTuple):
+    """How many jobs a queue has."""
 
-    Canceled jobs whose messages still lie in the queue are not counted: nobody is to run them.
-    """
+    type: str
+    channel: str
+    in_line: int = 0
+    handed_out: int = 0
+    """Without the canceled ones: nobody is to run them."""
+    canceled: int = 0
+    """Canceled jobs whose messages still lie in the queue, or are with a worker."""
+
+
+def queue_lines(connection: Connection) -> list[QueueLine]:
+    """Return the counts of each queue whose type had a job."""
     in_line, lying = _counted(IN_LINE), _counted(LYING)
     rows = connection.execute(
         select(
@@ -263,12 +272,12 @@ def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
             queue.c.channel,
             func.coalesce(in_line.c.jobs, 0),
             queue.c.handed_out - func.coalesce(lying.c.jobs, 0),
+            func.coalesce(lying.c.jobs, 0),
         )
         .outerjoin_from(queue, in_line, in_line.c.queue_key == queue.c.key)
         .outerjoin(lying, lying.c.queue_key == queue.c.key)
-        .order_by(queue.c.type, queue.c.channel)
     )
-    return [tuple(row) for row in rows]
+    return [QueueLine._make(row) for row in rows]
 
 
 def _counted(which: TextClause) -> Subquery:

@@ -16,6 +16,7 @@ from broker_queue.cli.invocation import without_password
 from broker_queue.client import JobQueue
 from broker_queue.job import State
 from tests.cli.processes import CommandLine, finish, line_of
+from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import PATIENCE, until
 
@@ -82,6 +83,25 @@ async def test_doctor_finds_what_a_worker_left_that_died(
 
     await until(is_told)
     assert "with room for" not in (await command_line.run("doctor")).out
+
+
+async def test_doctor_takes_the_message_of_a_canceled_job_for_what_it_is(
+    command_line: CommandLine, queue: JobQueue, raw: RawClient
+) -> None:
+    job = await queue.enqueue("stay")
+
+    async def lies_there() -> bool:
+        return await raw.count(raw.names.job_queue("stay")) == 1
+
+    await raw.request("hello", {"worker": "raw", "types": ["stay"]})
+    await until(lies_there)
+    await raw.request("hello", {"worker": "raw", "types": ["stay"], "stopping": True})
+    assert (await command_line.run("doctor")).code == 6
+    await queue.cancel_job(job)
+    found = await command_line.run("doctor")
+    assert (found.code, "running jobs" in found.out) == (0, False), found.out
+    (line,) = (await queue.info()).queues
+    assert (line.messages, line.handed_out, line.canceled) == (1, 0, 1)
 
 
 async def test_doctor_without_a_scheduler(command_line: CommandLine) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from broker_queue.amqp.url import canonical_url
 from broker_queue.errors import ConfigurationError
 from broker_queue.protocol.names import Names
 
 URL_VARIABLE = "BROKER_QUEUE_URL"
 NAMESPACE_VARIABLE = "BROKER_QUEUE_NAMESPACE"
 
-DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
+DEFAULT_URL = "amqp://guest:guest@localhost:5672"
 """A RabbitMQ as it is installed, on this machine."""
 
 DEFAULT_NAMESPACE = "bq"
@@ -42,8 +43,8 @@ def resolve(url: str | None, namespace: str | None) -> Address:
 
 
 def find_url(given: str | None) -> str:
-    """Return the broker's URL, unchecked."""
-    return given or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    """Return the broker's URL in its canonical form, unchecked."""
+    return canonical_url(given or os.environ.get(URL_VARIABLE) or DEFAULT_URL)
 
 
 def find_namespace(given: str | None) -> str:

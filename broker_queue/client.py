@@ -46,7 +46,7 @@ class JobQueue:
     repeated with the id that the error names.
 
     Where a job is wanted, its id does, or anything that has it as ``id``: a handle of a graph, a
-    status, a dequeued job.
+    status, a dequeued job. A graph, or many jobs, there are a TypeError that says what takes them.
 
     Args:
         url: ``amqp://user:password@host:port/vhost``, ``amqps://`` for TLS; else the environment's
@@ -186,7 +186,7 @@ class JobQueue:
 
     async def job_statuses(
         self,
-        jobs: Iterable[JobLike],
+        jobs: JobLike | Graph | Iterable[JobLike],
         *,
         dependencies: bool = False,
         args: bool = False,
@@ -195,7 +195,7 @@ class JobQueue:
         """Return the status of many jobs, in the order given.
 
         Args:
-            jobs: any number of them.
+            jobs: any number of them. A `Graph` stands for the jobs in it.
             dependencies: return everything that they depend on as well, after them; each job once.
             args: return their args too.
             result: False leaves out results, which may be long.
@@ -203,7 +203,7 @@ class JobQueue:
         Raises:
             NotExist: there is no such job.
         """
-        wanted = [job_id_of(job) for job in jobs]
+        wanted, _ = _named(jobs)
         found: dict[str, JobStatus] = {}
         pending: Sequence[str] = list(dict.fromkeys(wanted))
         while pending:

@@ -269,24 +269,45 @@ def job_id_of(job: Dependable) -> JobId:
     """Return the id of what stands for a job.
 
     Raises:
+        TypeError: it stands for a graph, or for many jobs.
         Invalid: it has none.
     """
     if isinstance(job, JobHandle):
         return job.id
     if isinstance(job, Edge):
         return job.job
+    _refuse_several(job)
     try:
         return parse_job_id(str(getattr(job, "id", job)))
     except ValueError as error:
         raise Invalid(str(error), {"field": "id"}) from None
 
 
+def _refuse_several(job: object) -> None:
+    kind = type(job).__name__
+    # A `GraphStatus`, which is above this module, has counts.
+    if isinstance(job, Graph | messages.Submitted) or hasattr(job, "counts"):
+        raise TypeError(
+            f"job: a {kind} was given where a job is wanted; give a job of it (what `add` "
+            "returned), or use what takes a graph: watch(graph=…), list(graph=…), wait(GRAPH), "
+            "cancel_graph, retry_graph"
+        )
+    if isinstance(job, Iterable) and not isinstance(job, str) and not hasattr(job, "id"):
+        raise TypeError(
+            f"job: a {kind} was given where one job is wanted; give them one by one, as in "
+            "watch(*jobs), or use what takes many: job_statuses(jobs), wait(jobs)"
+        )
+
+
 def graph_id_of(graph: GraphLike) -> GraphId:
     """Return the id of what stands for a graph.
 
     Raises:
+        TypeError: it stands for a job.
         Invalid: it has none.
     """
+    if isinstance(graph, JobHandle | Edge):
+        raise TypeError("graph: a job was given where a graph, or its id, is wanted")
     try:
         return parse_graph_id(str(getattr(graph, "id", graph)))
     except ValueError as error:

@@ -108,7 +108,8 @@ class Info:
         epoch: how often a scheduler has taken over this database.
         since: when this one started, in UTC.
         jobs: how many are in which state.
-        queues: the state of every job queue.
+        queues: the state of every job queue whose type had a job, or is served by a worker that
+            said hello.
         parked: messages that nobody could be told about, with their reasons, on the broker.
     """
 

@@ -152,7 +152,7 @@ class JobQueue:
 
     def job_statuses(
         self,
-        jobs: Iterable[JobLike],
+        jobs: JobLike | Graph | Iterable[JobLike],
         *,
         dependencies: bool = False,
         args: bool = False,

@@ -21,7 +21,7 @@ from scheduler.broker.topology import Topology
 from scheduler.incoming.requests import Request, error_body
 from scheduler.operations.finding import no_graph, no_job
 from scheduler.operations.transaction import ReplyAddress
-from scheduler.rules.explain import QueueFacts, Step, explain
+from scheduler.rules.explain import OpenDependency, QueueFacts, Step, explain
 from scheduler.rules.submission import id_bytes
 from scheduler.settings import Settings
 from scheduler.store import dispatch, queries
@@ -251,23 +251,26 @@ class Answering:
 
     async def _info(self, _request: messages.GetInfo) -> messages.Info:
         counts = await self._read(queries.job_counts)
-        lines = await self._read(queries.queue_lines)
+        lines = {line[:2]: line for line in await self._read(queries.queue_lines)}
+        for served in self.workers.served(clock.now()):
+            lines.setdefault(served, queries.QueueLine(*served))
         parked = await self._depth(self._names.parked)
         queues = []
-        for job_type, channel, in_line, handed_out in lines:
-            name = self._names.job_queue(job_type, channel)
+        for _, line in sorted(lines.items()):
+            name = self._names.job_queue(line.type, line.channel)
             depth = await self._depth(name)
             queues.append(
                 messages.QueueStatus(
                     queue=name,
-                    type=job_type,
-                    channel=channel,
-                    in_line=in_line,
-                    handed_out=handed_out,
+                    type=line.type,
+                    channel=line.channel,
+                    in_line=line.in_line,
+                    handed_out=line.handed_out,
                     messages=depth.messages if depth else 0,
                     consumers=depth.consumers if depth else 0,
                     refusal=None if depth else self._topology.refusal(name),
                     foreign=self._topology.is_foreign(name),
+                    canceled=line.canceled,
                 )
             )
         session = await self._outbox.session()
@@ -331,7 +334,7 @@ def _step(connection: Connection, key: int) -> tuple[Step, int | None]:
     detail = Detail(dependencies=False, result=False)
     status = queries.status_page(connection, [key], detail)[0][0]
     following = None
-    open_dependencies: list[tuple[int, messages.DependencyStatus]] = []
+    open_dependencies: list[tuple[int, OpenDependency]] = []
     count = 0
     if status.state is State.WAITING:
         open_dependencies, count = queries.open_dependencies(connection, key, MAX_EXPLAINED)

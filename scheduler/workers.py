@@ -50,6 +50,15 @@ class Workers:
         worker = self._known.get(name)
         return worker is not None and worker.seen + self._lifetime > now
 
+    def served(self, now: int) -> set[tuple[str, str]]:
+        """Return type and channel of each queue that workers named lately."""
+        return {
+            (job_type, channel)
+            for worker in self.listed(now)
+            for job_type in worker.types
+            for channel in worker.channels
+        }
+
     def listed(self, now: int) -> list[WorkerStatus]:
         """Return the workers that greeted lately, by name."""
         self._known = {

@@ -29,6 +29,7 @@ from broker_queue.amqp.failures import (
     is_broker_failure,
     raise_if_not_own,
 )
+from broker_queue.amqp.url import canonical_url
 from broker_queue.errors import BrokerQueueError, ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -311,13 +312,13 @@ class Connection:
 
 
 def parse_url(url: str) -> URL:
-    """Return the broker's URL.
+    """Return the broker's URL in its canonical form.
 
     Raises:
         ConfigurationError: it is none.
     """
     try:
-        parsed = URL(url)
+        parsed = URL(canonical_url(url))
         usable = parsed.scheme in ("amqp", "amqps") and bool(parsed.host)
     except ValueError:
         usable = False

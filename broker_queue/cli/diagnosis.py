@@ -214,12 +214,13 @@ def _queues(info: Info) -> Iterator[Finding]:
             f"{queue.queue}: {_jobs(queue)} ready and no worker consumes",
             f"start a worker with the type {queue.type}{_on_channel(queue)}",
         )
-    stranded = [q for q in idle if q.messages and q not in unserved]
+    # What is canceled is dropped by the next worker, and needs none.
+    stranded = [q for q in idle if q.messages > q.canceled and q not in unserved]
     for queue in stranded:
         yield Finding(
             Verdict.PROBLEM,
             "queue",
-            f"{queue.queue}: {counted(queue.messages, 'message')} and no worker consumes: "
+            f"{queue.queue}: {counted(queue.messages - queue.canceled, 'message')} and no worker consumes: "
             "probably of running jobs whose worker died",
             f"start a worker with the type {queue.type}{_on_channel(queue)}",
         )

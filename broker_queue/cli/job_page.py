@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from broker_queue.cli.durations import format_age, format_duration, format_momen
 from broker_queue.cli.escaping import printable_lines
 from broker_queue.cli.states import STYLES, state_text
 from broker_queue.cli.words import counted
-from broker_queue.job import State
+from broker_queue.job import JobId, State
 from broker_queue.tracebacks import where
 
 if TYPE_CHECKING:
@@ -28,15 +28,30 @@ MAX_DEPENDENCIES = 20
 DIM = "bright_black"
 
 
-def job_page(job: JobStatus, now: datetime) -> RenderableType:
-    """Return everything that is known of a job."""
+def job_page(job: JobStatus, related: Sequence[JobStatus], now: datetime) -> RenderableType:
+    """Return everything that is known of a job.
+
+    Args:
+        job: the job.
+        related: those in `related_to` whose names are to be shown.
+        now: what ages are counted to.
+    """
+    names = {other.id: other.name for other in related if other.name}
     title = Text.assemble(state_text(job.state), "  ", (label(job), "bold"))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style=DIM, no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in _facts(job, now):
+    for name, value in _facts(job, names, now):
         grid.add_row(f"  {name}", value)
     return Group(title, grid)
+
+
+def related_to(job: JobStatus) -> list[JobId]:
+    """Return the jobs that the page of this one names."""
+    others = [JobId(edge.job) for edge in job.dependencies[:MAX_DEPENDENCIES]]
+    if job.skipped_because is not None:
+        others.append(job.skipped_because)
+    return list(dict.fromkeys(others))
 
 
 def label(job: JobStatus) -> str:
@@ -54,7 +69,9 @@ def ran_for(job: JobStatus, now: datetime) -> str:
     return format_duration(seconds)
 
 
-def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
+def _facts(
+    job: JobStatus, names: Mapping[JobId, str], now: datetime
+) -> Iterator[tuple[str, RenderableType]]:
     yield "id", job.id
     if job.type:
         channel = f" on channel {job.channel}" if job.channel else ""
@@ -74,8 +91,8 @@ def _facts(job: JobStatus, now: datetime) -> Iterator[tuple[str, RenderableType]
         ("retried as", job.retried_as),
     ):
         if other:
-            yield name, str(other)
-    yield from _dependencies(job)
+            yield name, _with_name(other, names)
+    yield from _dependencies(job, names)
     yield from _contents(job)
 
 
@@ -112,11 +129,18 @@ def progress_text(job: JobStatus) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _dependencies(job: JobStatus) -> Iterator[tuple[str, RenderableType]]:
-    shown = list(job.dependencies or ())[:MAX_DEPENDENCIES]
+def _with_name(job: JobId, names: Mapping[JobId, str]) -> str:
+    return f"{job} ({names[job]})" if job in names else job
+
+
+def _dependencies(
+    job: JobStatus, names: Mapping[JobId, str]
+) -> Iterator[tuple[str, RenderableType]]:
+    shown = job.dependencies[:MAX_DEPENDENCIES]
     for index, edge in enumerate(shown):
         condition = "" if edge.condition == "success" else f"  on {edge.condition.value}"
-        line = Text.assemble(edge.job, "  ", state_text(edge.state), (condition, DIM))
+        who = _with_name(JobId(edge.job), names)
+        line = Text.assemble(who, "  ", state_text(edge.state), (condition, DIM))
         yield ("after" if index == 0 else ""), line
     hidden = job.dependency_count - len(shown)
     if not shown and hidden:

@@ -64,8 +64,8 @@ class Output(Protocol):
 
     def enqueued(self, job: JobId) -> None: ...
     def submitted(self, answer: messages.Submitted) -> None: ...
-    def statuses(self, jobs: Sequence[JobStatus]) -> None: ...
-    def ended(self, jobs: Sequence[JobStatus]) -> None: ...
+    def statuses(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None: ...
+    def ended(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None: ...
     def listed(self, page: JobPage) -> None: ...
     def explained(self, explanation: messages.Explanation, retried_as: JobId | None) -> None: ...
     def canceled(self, answer: messages.CanceledJobs) -> None: ...
@@ -116,10 +116,10 @@ class JsonOutput:
     def submitted(self, answer: messages.Submitted) -> None:
         self._write(plain(answer))
 
-    def statuses(self, jobs: Sequence[JobStatus]) -> None:
+    def statuses(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
         self._write({"jobs": [_fields(job) for job in jobs]})
 
-    def ended(self, jobs: Sequence[JobStatus]) -> None:
+    def ended(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
         self.statuses(jobs)
 
     def listed(self, page: JobPage) -> None:
@@ -213,10 +213,10 @@ class QuietOutput:
     def submitted(self, answer: messages.Submitted) -> None:
         self._write(answer.graph or "")
 
-    def statuses(self, jobs: Sequence[JobStatus]) -> None:
+    def statuses(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
         self._write(*(job.state.value for job in jobs))
 
-    def ended(self, jobs: Sequence[JobStatus]) -> None:
+    def ended(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
         """Print the results; of several, an empty line for a job that has none."""
         if len(jobs) > 1 or jobs[0].raw_result is not None:
             self._write(*((job.raw_result or b"").decode() for job in jobs))

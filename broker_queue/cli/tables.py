@@ -62,15 +62,15 @@ class TableOutput:
     def submitted(self, answer: messages.Submitted) -> None:
         self._line(answer.graph or "")
 
-    def statuses(self, jobs: Sequence[JobStatus]) -> None:
-        jobs, now = escaped(jobs), self._clock()
+    def statuses(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
+        jobs, related, now = escaped(jobs), escaped(related), self._clock()
         if len(jobs) == 1:
-            self._show(job_page(jobs[0], now))
+            self._show(job_page(jobs[0], related, now))
         else:
             self._table(_job_columns(jobs, now))
 
-    def ended(self, jobs: Sequence[JobStatus]) -> None:
-        self.statuses(jobs)
+    def ended(self, jobs: Sequence[JobStatus], related: Sequence[JobStatus] = ()) -> None:
+        self.statuses(jobs, related)
 
     def listed(self, page: JobPage) -> None:
         if not page.jobs:

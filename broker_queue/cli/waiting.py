@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,21 @@ async def finish(
             ended = await queue.wait(list(targets.jobs))
     except TimeoutError:
         raise WaitTimeout(f"not all have ended within {timeout:g} s; they go on") from None
-    run.output.ended(ended)
+    run.output.ended(ended, await related_jobs(run, queue, ended))
     return _verdict({job.state for job in ended})
+
+
+async def related_jobs(
+    run: Invocation, queue: JobQueue, jobs: Sequence[JobStatus]
+) -> Sequence[JobStatus]:
+    """Return the jobs whose names the page of a job shows; nothing where no page is shown."""
+    from broker_queue.cli.job_page import related_to  # rich is slow to import
+    from broker_queue.cli.output import Format
+
+    if len(jobs) != 1 or run.format is not Format.TABLE:
+        return []
+    related = related_to(jobs[0])
+    return await queue.job_statuses(related, result=False) if related else []
 
 
 async def follow(run: Invocation, queue: JobQueue, targets: Targets) -> ExitCode:

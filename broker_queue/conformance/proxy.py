@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias
 
 from yarl import URL
 
+from broker_queue.amqp.url import canonical_url
 from broker_queue.amqp.wiretap import Event, Lost, Wiretap
 from broker_queue.errors import ConfigurationError
 
@@ -42,12 +43,9 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The broker's URL through this proxy, with its user, password and virtual host.
-
-        The virtual host ``/`` is spelled out: to some libraries, an empty path is another one.
-        """
+        """The broker's URL through this proxy, with its user, password and virtual host."""
         here = self._target.with_scheme("amqp").with_host("127.0.0.1").with_port(self._port)
-        return str(here.with_path("/%2F", encoded=True) if here.raw_path in ("", "/") else here)
+        return canonical_url(str(here))
 
     def cut(self) -> None:
         """Break every connection as a failing network does; new ones are forwarded again."""

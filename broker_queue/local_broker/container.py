@@ -59,6 +59,6 @@ def container() -> Iterator[tuple[str, str]]:
         host = running.get_container_host_ip()
         amqp = running.get_exposed_port(AMQP_PORT)
         management = running.get_exposed_port(MANAGEMENT_PORT)
-        yield f"amqp://guest:guest@{host}:{amqp}/", f"http://{host}:{management}/"
+        yield f"amqp://guest:guest@{host}:{amqp}", f"http://{host}:{management}/"
     finally:
         running.stop()

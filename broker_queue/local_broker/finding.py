@@ -11,6 +11,7 @@ from pathlib import Path
 
 from broker_queue.address import URL_VARIABLE
 from broker_queue.amqp.connection import parse_url
+from broker_queue.amqp.url import canonical_url
 from broker_queue.errors import Unavailable
 from broker_queue.local_broker import container, debian
 from broker_queue.local_broker.handshake import problem_with
@@ -40,7 +41,7 @@ class NoBroker(Unavailable):
         super().__init__(
             f"no RabbitMQ was found, and none could be started:\n{listed}\n"
             "Do one of these, then try again:\n"
-            f"  - name a running broker: export {URL_VARIABLE}=amqp://user:password@host:5672/\n"
+            f"  - name a running broker: export {URL_VARIABLE}=amqp://user:password@host:5672\n"
             "  - install the server: sudo apt-get install rabbitmq-server, "
             "or brew install rabbitmq\n"
             "  - start Docker, and pip install 'broker-queue[docker]'"
@@ -79,7 +80,7 @@ def find_broker(
         if problem is not None:
             shown = parse_url(given).with_password(None)
             raise Unavailable(f"no broker answers at {shown} ({source}): {problem}")
-        yield Broker(given, f"the broker of {source}")
+        yield Broker(canonical_url(given), f"the broker of {source}")
         return
     tried: list[tuple[str, str]] = [(URL_VARIABLE, "not set")]
     with debian.one_at_a_time():

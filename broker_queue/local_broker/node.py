@@ -109,7 +109,7 @@ class PrivateNode:
     @property
     def url(self) -> str:
         """The AMQP URL."""
-        return f"amqp://guest:guest@127.0.0.1:{self._port}/"
+        return f"amqp://guest:guest@127.0.0.1:{self._port}"
 
     @property
     def management_url(self) -> str | None:

@@ -423,10 +423,12 @@ class QueueStatus(Message):
     """Why the broker refuses it."""
     foreign: bool = False
     """Somebody else declared it, in another way than the scheduler would."""
+    canceled: int = 0
+    """Canceled jobs whose messages still lie in it, or are with a worker; not in `handed_out`."""
 
 
 class Info(Message):
-    """Answer to ``info``."""
+    """Answer to ``info``. `queues`: of types that had a job, or that a worker named lately."""
 
     version: str
     protocol: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from broker_queue.job import Condition, State
-from broker_queue.protocol.messages import DependencyStatus, Explanation, JobStatus, Reason
+from broker_queue.protocol.messages import Explanation, JobStatus, Reason
 
 WAITS_FOR = {
     Condition.SUCCESS: "to finish",
@@ -33,11 +33,21 @@ class QueueFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDependency:
+    """A dependency that has not ended."""
+
+    job: str
+    state: State
+    condition: Condition
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One job on the way from the question to the root cause."""
 
     status: JobStatus
-    open_dependencies: Sequence[DependencyStatus] = ()
+    open_dependencies: Sequence[OpenDependency] = ()
     open_count: int = 0
     due_at: int | None = None
     queue: QueueFacts | None = None
@@ -108,7 +118,8 @@ def _waiting(step: Step, depth: int) -> list[Reason]:
     reasons += [
         Reason(
             kind="dependency",
-            text=f"waits for job {item.job} {WAITS_FOR[item.condition]}; it is {item.state}",
+            text=f"waits for job {_named(item.job, item.name)} {WAITS_FOR[item.condition]}; "
+            f"it is {item.state}",
             job=item.job,
             state=item.state,
             depth=depth,
@@ -210,9 +221,11 @@ def _failed_text(status: JobStatus) -> str:
 
 
 def _name(status: JobStatus) -> str:
-    kind = status.type or "milestone"
-    named = f" ({status.name})" if status.name else ""
-    return f"{kind} {status.id}{named}"
+    return f"{status.type or 'milestone'} {_named(status.id, status.name)}"
+
+
+def _named(job: str, name: str | None) -> str:
+    return f"{job} ({name})" if name else job
 
 
 def _duration(milliseconds: int) -> str:

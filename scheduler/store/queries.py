@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from broker_queue.job import FINAL_STATES, Condition, State
 from broker_queue.protocol import messages
+from scheduler.rules.explain import OpenDependency
 from scheduler.rules.submission import id_text
 from scheduler.store.jobs import chunks
 from scheduler.store.statements import blobs, fetch, fetch_by_id, is_one_of, key_list, pause
@@ -250,11 +251,20 @@ def job_counts(connection: Connection) -> dict[str, int]:
     return {state.value: counted.get(state.value, 0) for state in State}
 
 
-def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
-    """Return type, channel, jobs in line and jobs handed out of each queue.
+class QueueLine(NamedTuple):
+    """How many jobs a queue has."""
 
-    Canceled jobs whose messages still lie in the queue are not counted: nobody is to run them.
-    """
+    type: str
+    channel: str
+    in_line: int = 0
+    handed_out: int = 0
+    """Without the canceled ones: nobody is to run them."""
+    canceled: int = 0
+    """Canceled jobs whose messages still lie in the queue, or are with a worker."""
+
+
+def queue_lines(connection: Connection) -> list[QueueLine]:
+    """Return the counts of each queue whose type had a job."""
     in_line, lying = _counted(IN_LINE), _counted(LYING)
     rows = connection.execute(
         select(
@@ -262,12 +272,12 @@ def queue_lines(connection: Connection) -> list[tuple[str, str, int, int]]:
             queue.c.channel,
             func.coalesce(in_line.c.jobs, 0),
             queue.c.handed_out - func.coalesce(lying.c.jobs, 0),
+            func.coalesce(lying.c.jobs, 0),
         )
         .outerjoin_from(queue, in_line, in_line.c.queue_key == queue.c.key)
         .outerjoin(lying, lying.c.queue_key == queue.c.key)
-        .order_by(queue.c.type, queue.c.channel)
     )
-    return [tuple(row) for row in rows]
+    return [QueueLine._make(row) for row in rows]
 
 
 def _counted(which: TextClause) -> Subquery:
@@ -282,10 +292,10 @@ def _counted(which: TextClause) -> Subquery:
 
 def open_dependencies(
     connection: Connection, child: int, limit: int
-) -> tuple[list[tuple[int, messages.DependencyStatus]], int]:
-    """Return a job's dependencies that have not ended (key and status), and how many there are."""
+) -> tuple[list[tuple[int, OpenDependency]], int]:
+    """Return a job's dependencies that have not ended, by key, and how many there are."""
     statement = (
-        select(_parent.c.key, _parent.c.id, _parent.c.state, edge.c.condition)
+        select(_parent.c.key, _parent.c.id, _parent.c.state, edge.c.condition, _parent.c.name)
         .join_from(edge, _parent, _parent.c.key == edge.c.parent_key)
         .where(edge.c.child_key == bindparam("child"), _parent.c.finished_at.is_(None))
         .order_by(edge.c.position)
@@ -295,8 +305,7 @@ def open_dependencies(
     if count == limit:
         counting = select(func.count()).select_from(statement.order_by(None).subquery())
         count = connection.execute(counting, {"child": child}).scalar_one()
-    found = [(key, _dependency(identity, state, cond)) for key, identity, state, cond in rows]
-    return found, count
+    return [(key, _dependency(*columns)) for key, *columns in rows], count
 
 
 def _load_statuses(
@@ -355,9 +364,9 @@ def _status(row: Any, *, with_result: bool) -> messages.JobStatus:
     return status
 
 
-def _dependency(identity: bytes, state: str, condition: str) -> messages.DependencyStatus:
-    return messages.DependencyStatus(
-        job=id_text(identity), state=State(state), condition=Condition(condition)
+def _dependency(identity: bytes, state: str, condition: str, name: str | None) -> OpenDependency:
+    return OpenDependency(
+        job=id_text(identity), state=State(state), condition=Condition(condition), name=name
     )
 
 

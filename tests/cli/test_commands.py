@@ -227,6 +227,21 @@ def test_status_asks_for_what_is_wanted(command_line: CommandLine, queue: FakeQu
     ]
 
 
+def test_a_page_asks_for_the_names_of_the_jobs_on_it_and_json_does_not(
+    command_line: CommandLine, queue: FakeQueue
+) -> None:
+    edges = [messages.DependencyStatus(job=job_id(2), state=State.FAILED)]
+    waiting = job(1, State.SKIPPED, dependencies=edges, skipped_because=job_id(2))
+    queue.jobs = [waiting, job(2, State.FAILED, name="fetch")]
+    found = command_line("status", job_id(1)).out
+    assert found.count(f"{job_id(2)} (fetch)") == 2
+    assert queue.calls[1:] == [("job_statuses", ([job_id(2)], {"result": False}))]
+    assert f"{job_id(2)} (fetch)" in command_line("wait", job_id(1)).out
+    queue.calls.clear()
+    command_line("status", job_id(1), "--json")
+    assert len(queue.calls) == 1
+
+
 def test_wait_says_in_its_code_whether_all_finished(
     command_line: CommandLine, queue: FakeQueue
 ) -> None:

@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 def facts(**changes: Any) -> Facts:
     known: dict[str, Any] = {
-        "address": "amqp://guest@localhost:5672/",
+        "address": "amqp://guest@localhost:5672",
         "address_source": "the default",
         "namespace": "bq",
         "version": "1.0",
@@ -140,6 +140,16 @@ def test_a_queue_that_the_broker_refuses_is_a_problem_and_one_of_somebody_else_a
     (note,) = [each for each in diagnose(found) if each.verdict is Verdict.NOTE]
     assert note.text.startswith("bq.jobs.build was declared by somebody else")
     assert health(diagnose(found)) is ExitCode.OK
+
+
+def test_messages_of_canceled_jobs_are_not_taken_for_those_of_running_ones() -> None:
+    def lying(messages: int) -> Facts:
+        line = queue(in_line=0, handed_out=0, messages=messages, canceled=2)
+        return facts(info=info(queues=[line]))
+
+    assert health(diagnose(lying(messages=2))) is ExitCode.OK
+    (problem,) = problems(lying(messages=3))
+    assert "1 message and no worker consumes: probably of running jobs" in problem.text
 
 
 def test_parked_messages_and_another_protocol_are_problems() -> None:

@@ -115,10 +115,10 @@ def test_the_url_comes_from_the_option_then_the_environment_then_the_default(
     monkeypatch.setenv("BROKER_QUEUE_NAMESPACE", "fromenv")
     monkeypatch.setenv("BROKER_QUEUE_TIMEOUT", "2m")
     found = make_invocation(Options())
-    assert (found.url, found.url_source) == ("amqp://env/", "from BROKER_QUEUE_URL")
+    assert (found.url, found.url_source) == ("amqp://env", "from BROKER_QUEUE_URL")
     assert (found.namespace, found.timeout) == ("fromenv", 120)
     found = make_invocation(Options(url="amqp://option/", namespace="given", timeout=1))
-    assert (found.url, found.url_source) == ("amqp://option/", "from --url")
+    assert (found.url, found.url_source) == ("amqp://option", "from --url")
     assert (found.namespace, found.timeout) == ("given", 1)
 
 

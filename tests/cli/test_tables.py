@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,13 @@ def test_one_job_has_a_page(screen: Screen) -> None:
         "  progress  50 %  compiling",
         f"  after     {job_id(1)}  ✓ finished",
     ]
+
+
+def test_other_jobs_on_a_page_have_their_names(screen: Screen) -> None:
+    screen.output.statuses([BUILD], [replace(FETCH, name="fetch the data")])
+    assert screen.lines()[-1] == f"  after     {job_id(1)} (fetch the data)  ✓ finished"
+    screen.output.ended([NOTIFY], [replace(FETCH, name="fetch\ndata")])
+    assert f"  because of  {job_id(1)} (fetch\\ndata)" in screen.lines()
 
 
 def test_a_finished_job_shows_its_result(screen: Screen) -> None:

@@ -69,7 +69,7 @@ def test_everybody_speaks_to_the_broker_that_is_started(name: str) -> None:
     broker = SERVICES["rabbitmq"]["environment"]
     user, password = broker["RABBITMQ_DEFAULT_USER"], broker["RABBITMQ_DEFAULT_PASS"]
     assert SERVICES[name]["environment"] == {
-        URL_VARIABLE: f"amqp://{user}:{password}@rabbitmq:5672/"
+        URL_VARIABLE: f"amqp://{user}:{password}@rabbitmq:5672"
     }
 
 

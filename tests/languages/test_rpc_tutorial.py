@@ -34,12 +34,6 @@ START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
 """Seconds: Bunny waits ten of them before it connects again."""
 
 
-@pytest.fixture
-def url(broker_url: str) -> str:
-    """The broker's URL as all libraries read it: to Bunny, `…/` is a nameless virtual host."""
-    return f"{broker_url}%2F" if broker_url.endswith("/") else broker_url
-
-
 async def rating_of(url: str, command: list[str]) -> Rating:
     namespace = f"test-{uuid4().hex[:12]}"
     plan = plan_of(
@@ -48,9 +42,9 @@ async def rating_of(url: str, command: list[str]) -> Rating:
     return await rehearsed(plan, LEVEL_1)
 
 
-async def test_every_server_is_a_worker_of_level_1(url: str) -> None:
+async def test_every_server_is_a_worker_of_level_1(broker_url: str) -> None:
     commands = [command() for command, _ in SERVERS.values()]
-    ratings = await asyncio.gather(*(rating_of(url, command) for command in commands))
+    ratings = await asyncio.gather(*(rating_of(broker_url, command) for command in commands))
     for (language, (_, when_lost)), rating in zip(SERVERS.items(), ratings, strict=True):
         assert [result.check for result in rating.results] == LEVEL_1
         wrong = [each for each in rating.results if each.outcome not in {PASSED, WARNING}]
@@ -63,7 +57,7 @@ async def test_every_server_is_a_worker_of_level_1(url: str) -> None:
 
 @pytest.mark.parametrize("language", SERVERS)
 async def test_a_graph_runs_on_such_a_server(
-    language: str, raw: RawClient, queue: JobQueue, url: str, namespace: str
+    language: str, raw: RawClient, queue: JobQueue, broker_url: str, namespace: str
 ) -> None:
     command = SERVERS[language][0]()
     graph = Graph()
@@ -77,6 +71,6 @@ async def test_a_graph_runs_on_such_a_server(
         return await raw.count(raw.names.job_queue("rehearsal")) == 2
 
     await until(has_begun)
-    async with WorkerProcess(command, url, namespace):
+    async with WorkerProcess(command, broker_url, namespace):
         assert await queue.result(last, timeout=PATIENCE) == ["größer", 2.5]
     assert (await queue.info()).parked == 0

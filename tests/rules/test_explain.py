@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker_queue.job import Condition, State
-from broker_queue.protocol.messages import DependencyStatus, Error, JobStatus
-from scheduler.rules.explain import QueueFacts, Step, explain
+from broker_queue.protocol.messages import Error, JobStatus
+from scheduler.rules.explain import OpenDependency, QueueFacts, Step, explain
 
 ID = "01a20955-d902-7370-996e-6a7540d187fb"
 OTHER = "01a20955-d902-7370-996e-6a7540d187fc"
@@ -25,7 +25,9 @@ def test_every_state_has_a_reason_that_names_the_job(state: State) -> None:
 
 
 def test_a_waiting_job_names_what_it_waits_for_and_the_root_cause() -> None:
-    open_edge = DependencyStatus(job=OTHER, state=State.QUEUED, condition=Condition.FAILURE)
+    open_edge = OpenDependency(
+        job=OTHER, state=State.QUEUED, condition=Condition.FAILURE, name="fetch data"
+    )
     queue = QueueFacts(name="bq.jobs.fetch", consumers=0)
     root = JobStatus(id=OTHER, state=State.QUEUED, queued=0, type="fetch")
     steps = [
@@ -34,7 +36,7 @@ def test_a_waiting_job_names_what_it_waits_for_and_the_root_cause() -> None:
     ]
     found = explain(steps, now=0)
     texts = [reason.text for reason in found.reasons]
-    assert f"waits for job {OTHER} to fail; it is queued" in texts
+    assert f"waits for job {OTHER} (fetch data) to fail; it is queued" in texts
     assert "and for 2 more" in texts
     assert "no worker consumes queue bq.jobs.fetch" in found.summary
     assert found.reasons[-1].kind == "no_worker"

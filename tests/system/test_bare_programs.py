@@ -26,10 +26,9 @@ MANAGEMENT_TIMEOUT = 30.0
 
 
 async def amqp_publish(url: str, *arguments: str) -> None:
-    """Run Debian's `amqp-publish`; to it, a slash at the end is a virtual host without a name."""
+    """Run Debian's `amqp-publish`."""
     need({"amqp-tools": "amqp-publish"})
-    at = f"--url={url.removesuffix('/')}"
-    process = await asyncio.create_subprocess_exec("amqp-publish", at, *arguments)
+    process = await asyncio.create_subprocess_exec("amqp-publish", f"--url={url}", *arguments)
     assert await process.wait() == 0
 
 

@@ -16,6 +16,7 @@ from broker_queue.cli.invocation import without_password
 from broker_queue.client import JobQueue
 from broker_queue.job import State
 from tests.cli.processes import CommandLine, finish, line_of
+from tests.support.raw import RawClient
 from tests.support.schedulers import wait_until_it_answers
 from tests.support.waiting import PATIENCE, until
 
@@ -82,6 +83,25 @@ async def test_doctor_finds_what_a_worker_left_that_died(
 
     await until(is_told)
     assert "with room for" not in (await command_line.run("doctor")).out
+
+
+async def test_doctor_takes_the_message_of_a_canceled_job_for_what_it_is(
+    command_line: CommandLine, queue: JobQueue, raw: RawClient
+) -> None:
+    job = await queue.enqueue("stay")
+
+    async def lies_there() -> bool:
+        return await raw.count(raw.names.job_queue("stay")) == 1
+
+    await raw.request("hello", {"worker": "raw", "types": ["stay"]})
+    await until(lies_there)
+    await raw.request("hello", {"worker": "raw", "types": ["stay"], "stopping": True})
+    assert (await command_line.run("doctor")).code == 6
+    await queue.cancel_job(job)
+    found = await command_line.run("doctor")
+    assert (found.code, "running jobs" in found.out) == (0, False), found.out
+    (line,) = (await queue.info()).queues
+    assert (line.messages, line.handed_out, line.canceled) == (1, 0, 1)
 
 
 async def test_doctor_without_a_scheduler(command_line: CommandLine) -> None:
@@ -180,9 +200,10 @@ async def test_dev_starts_everything_and_stops_it_again(
     command_line: CommandLine, broker_url: str, namespace: str, database: Path
 ) -> None:
     arguments = ("dev", "--folder", str(database.parent / "dev"), "--json")
+    command_line.url = f"{broker_url}/"
     async with command_line.running(*arguments) as process:
         facts = json.loads(await line_of(process.stdout))
-        assert (facts["url"], facts["namespace"]) == (broker_url, namespace)
+        assert (facts["url"], facts["namespace"]) == (broker_url, namespace)  # without the slash
         second = await command_line.run(*arguments[:3])
         assert second.code == 2
         assert second.err == (
@@ -214,7 +235,7 @@ async def test_dev_says_when_its_scheduler_dies(command_line: CommandLine, datab
 async def test_dev_without_a_broker_at_its_url_is_code_5(command_line: CommandLine) -> None:
     found = await command_line.run("dev", "--url", "amqp://guest:secret@127.0.0.1:1/")
     assert found.code == 5
-    assert "no broker answers at amqp://guest@127.0.0.1:1/" in found.err
+    assert "no broker answers at amqp://guest@127.0.0.1:1 (" in found.err
     assert "secret" not in found.err
 
 

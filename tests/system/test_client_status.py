@@ -151,6 +151,14 @@ async def test_statuses_come_in_the_order_given_however_many_pages_it_takes(
     assert await queue.job_statuses([]) == []
 
 
+async def test_a_graph_stands_for_its_jobs(queue: JobQueue) -> None:
+    graph = Graph()
+    handles = [graph.add("a"), graph.add("b")]
+    await queue.submit(graph)
+    assert [found.id for found in await queue.job_statuses(graph)] == [each.id for each in handles]
+    assert [found.id for found in await queue.job_statuses(handles[0])] == [handles[0].id]
+
+
 async def test_dependencies_come_along_each_once(
     queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,3 +278,21 @@ async def test_info_counts_jobs_and_names_versions(queue: JobQueue) -> None:
     assert info.jobs["queued"] == 1
     assert info.broker.startswith("RabbitMQ")
     assert [line.type for line in info.queues] == ["a"]
+
+
+async def test_info_names_what_workers_serve_before_there_is_a_job_for_it(
+    raw: RawClient, queue: JobQueue
+) -> None:
+    await queue.enqueue("b")
+    hello = {"worker": "raw", "types": ["a", "b"], "channels": ["", "eu"]}
+    await raw.request("hello", hello)
+    found = [(line.queue, line.in_line + line.handed_out) for line in (await queue.info()).queues]
+    names = raw.names
+    assert found == [
+        (names.job_queue("a"), 0),
+        (names.job_queue("a", "eu"), 0),
+        (names.job_queue("b"), 1),
+        (names.job_queue("b", "eu"), 0),
+    ]
+    await raw.request("hello", {**hello, "stopping": True})
+    assert [line.type for line in (await queue.info()).queues] == ["b"]

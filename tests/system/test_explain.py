@@ -70,12 +70,15 @@ async def test_running_and_scheduled_jobs_say_where_and_until_when(
 
 async def test_a_waiting_job_names_what_it_waits_for_step_by_step(queue: JobQueue) -> None:
     root = await queue.enqueue("root", delay=60)
-    middle = await queue.enqueue("middle", dependencies=[root])
+    middle = await queue.enqueue("middle", dependencies=[root], name="the middle")
     others = [await queue.enqueue("other", delay=60) for _ in range(10)]
     job = await queue.enqueue("a", dependencies=[middle, *others])
     explanation = await queue.explain(job)
     assert "waits for 11 dependencies; root cause: root" in explanation.summary
-    assert "and for 6 more" in [reason.text for reason in explanation.reasons]
+    texts = [reason.text for reason in explanation.reasons]
+    assert "and for 6 more" in texts
+    assert f"waits for job {middle} (the middle) to finish; it is waiting" in texts
+    assert f"waits for job {others[0]} to finish; it is scheduled" in texts
     assert [reason.job for reason in explanation.reasons if reason.kind != "dependency"] == [
         job,
         middle,

@@ -11,6 +11,7 @@ from broker_queue.cli import arguments
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.refusals import no_graphs
 from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
+from broker_queue.cli.waiting import related_jobs
 from broker_queue.job import State
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def status(
             run.output.graph(*await _whole_graph(queue, targets.graph), fold=True)
             return
         found = await queue.job_statuses(targets.jobs, dependencies=dependencies, args=args)
-        run.output.statuses(list(found))
+        run.output.statuses(found, await related_jobs(run, queue, found))
 
 
 async def explain(

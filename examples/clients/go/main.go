@@ -22,7 +22,7 @@ func main() {
 		log.Fatal(usage)
 	}
 	scheduler, err := Connect(
-		env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672/"), env("BROKER_QUEUE_NAMESPACE", "bq"))
+		env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672"), env("BROKER_QUEUE_NAMESPACE", "bq"))
 	if err != nil {
 		log.Fatal(err)
 	}

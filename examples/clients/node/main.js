@@ -57,7 +57,7 @@ if (!Object.hasOwn(commands, command ?? "") || args.length === 0) {
 }
 let scheduler;
 try {
-  const url = process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672/";
+  const url = process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672";
   scheduler = await Scheduler.connect(url, process.env.BROKER_QUEUE_NAMESPACE || "bq");
   await commands[command](scheduler, args);
 } catch (error) {

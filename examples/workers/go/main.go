@@ -27,7 +27,7 @@ func main() {
 	// The first signal stops the worker in order; a second one ends it at once.
 	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	go func() { <-ctx.Done(); restore() }()
-	url := env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672/")
+	url := env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672")
 	NewWorker(url, env("BROKER_QUEUE_NAMESPACE", "bq"), concurrency, handlers).Run(ctx)
 }
 

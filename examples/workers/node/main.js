@@ -47,7 +47,7 @@ const concurrency = Number(process.env.CONCURRENCY || 4);
 if (!Number.isInteger(concurrency) || concurrency < 1)
   throw new Error("CONCURRENCY must be a positive number");
 const worker = new Worker({
-  url: process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672/",
+  url: process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672",
   namespace: process.env.BROKER_QUEUE_NAMESPACE || "bq",
   concurrency,
   handlers,

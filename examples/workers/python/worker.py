@@ -21,7 +21,7 @@ from handlers import HANDLERS, Canceled, InvalidArgs, Job
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672/")
+URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672")
 NAMESPACE = os.environ.get("BROKER_QUEUE_NAMESPACE", "bq")
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "4"))
 NAME = f"{socket.gethostname()}/{os.getpid()}"

@@ -12,7 +12,7 @@ source "$here/handlers.bash"
 # shellcheck source=amqp.bash
 source "$here/amqp.bash"
 
-url=${BROKER_QUEUE_URL:-amqp://guest:guest@localhost:5672/}
+url=${BROKER_QUEUE_URL:-amqp://guest:guest@localhost:5672}
 namespace=${BROKER_QUEUE_NAMESPACE:-bq}
 concurrency=${CONCURRENCY:-4}
 readonly PROTOCOL=1 REMEMBERED=10000

@@ -152,6 +152,17 @@ async def sigterm_lets_the_running_job_finish_and_hands_back_the_next(stage: Sta
     assert status.attempt == 1
 
 
+async def it_says_what_it_takes_from_where_and_when_it_has_stopped(stage: Stage) -> None:
+    async with stage.worker() as worker:
+        await worker.says(stage.raw.names.job_queue(stage.job_type))
+        await stage.works()
+        worker.terminate()
+        assert await worker.ended() == 0
+    where = stage.url.rpartition("@")[2]
+    assert [f"{where}\n" in worker.log, "stopped\n" in worker.log] == [True, True]
+    assert ":guest@" not in worker.log
+
+
 async def a_cut_connection_is_made_anew(stage: Stage) -> None:
     async with Proxy(stage.url) as proxy, stage.worker(proxy.url):
         job = await stage.enqueue({"seconds": A_WHILE})
@@ -347,6 +358,7 @@ LEVEL_2: list[Duty] = [
     wrong_args_fail_for_good,
     a_running_job_that_is_canceled_stops,
     sigterm_lets_the_running_job_finish_and_hands_back_the_next,
+    it_says_what_it_takes_from_where_and_when_it_has_stopped,
     a_cut_connection_is_made_anew,
     connections_that_break_again_and_again_lose_no_job,
     it_waits_for_a_scheduler_that_comes_later,

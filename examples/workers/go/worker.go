@@ -7,6 +7,8 @@ import (
 	"log"
 	"math/rand"
 	"os"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +21,8 @@ const (
 	longestPause  = 15 * time.Second // before connecting again
 	grace         = 30 * time.Second // for what runs when the worker is to stop
 )
+
+var credentials = regexp.MustCompile("//.*@") // in a URL
 
 // Worker runs jobs of the types that its table of handlers names.
 type Worker struct {
@@ -56,6 +60,11 @@ func (w *Worker) Run(ctx context.Context) {
 	jobs, stopJobs := context.WithCancel(context.Background())
 	defer stopJobs()
 	w.jobs = jobs
+	var queues []string
+	for jobType := range w.handlers {
+		queues = append(queues, w.namespace+".jobs."+jobType)
+	}
+	log.Printf("taking jobs from %s at %s", strings.Join(queues, ", "), credentials.ReplaceAllString(w.url, "//"))
 	go w.stayConnected()
 	<-ctx.Done()
 	log.Print("stopping")
@@ -70,6 +79,7 @@ func (w *Worker) Run(ctx context.Context) {
 		s.publish("requests", w.introduction(true))
 		s.connection.Close()
 	}
+	log.Print("stopped")
 }
 
 func (w *Worker) awaitIdle(timeout time.Duration) {

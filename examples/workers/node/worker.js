@@ -36,6 +36,8 @@ export class Worker extends EventEmitter {
 
   // Connects, again and again.
   async run() {
+    const queues = this.types.map((type) => `${this.namespace}.jobs.${type}`).join(", ");
+    console.error(`taking jobs from ${queues} at ${this.url.replace(/\/\/.*@/, "//")}`);
     for (let pause = RETRY_AFTER / 2; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       const began = Date.now();
       const reason = await this.#serve().catch((error) => error);
@@ -58,6 +60,7 @@ export class Worker extends EventEmitter {
       await this.#session.publish("requests", this.#introduction(true), { type: "hello" }).catch(() => {});
       await this.#session.connection.close().catch(() => {});
     }
+    console.error("stopped");
   }
 
   async #idle(timeout) {

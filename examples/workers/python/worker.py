@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -73,6 +74,8 @@ class Worker:
         """Serve until SIGTERM or SIGINT, over as many connections as it takes."""
         for number in signal.SIGTERM, signal.SIGINT:
             signal.signal(number, self.stop)
+        queues = ", ".join(f"{NAMESPACE}.jobs.{job_type}" for job_type in HANDLERS)
+        log.info("taking jobs from %s at %s", queues, re.sub("//.*@", "//", URL))
         pause = 0.5
         while not self.may_leave():
             try:
@@ -84,6 +87,7 @@ class Worker:
                 self.abandon()
                 self.rest(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+        log.info("stopped")
 
     def stop(self, *_: object) -> None:
         self.stop_by = self.stop_by or time.monotonic() + STOP_WITHIN

@@ -102,6 +102,8 @@ class Worker
   # Serves until SIGTERM or SIGINT, over as many connections as it takes.
   def run
     %w[TERM INT].each { |signal| trap(signal) { request_stop } }
+    queues = HANDLERS.keys.map { |type| "#{NAMESPACE}.jobs.#{type}" }
+    LOG.info("taking jobs from #{queues.join(", ")} at #{URL.sub(%r{//.*@}, "//")}")
     pause = 0.5
     until done?
       begin
@@ -116,6 +118,7 @@ class Worker
         pause = [2 * pause, LONGEST_PAUSE].min
       end
     end
+    LOG.info("stopped")
   end
 
   private

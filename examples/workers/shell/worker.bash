@@ -380,6 +380,7 @@ main() {
   trap request_stop TERM INT
   background "$folder/tidying" tidy_up
   rm "$folder/tidying/process"
+  log "taking jobs from ${types[*]/#/$namespace.jobs.} at ${url/\/\/*@/\/\/}"
   connect
   until may_leave; do
     do_what_is_due
@@ -392,6 +393,7 @@ main() {
     fi
   done
   [[ $AMQP_SOCKET ]] && amqp_close
+  log "stopped"
   exit 0
 }
 

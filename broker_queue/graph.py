@@ -24,6 +24,7 @@ from broker_queue.job import (
 from broker_queue.moments import to_milliseconds, to_seconds
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import to_json, too_deep
+from broker_queue.protocol.fields import DEFAULT_PRIORITY
 
 
 def new_job_id() -> JobId:
@@ -213,7 +214,7 @@ def new_job(
     id: str | None = None,  # noqa: A002  # the protocol's word
     name: str | None = None,
     channel: str = "",
-    priority: int = messages.DEFAULT_PRIORITY,
+    priority: int = DEFAULT_PRIORITY,
     max_attempts: int = 1,
     backoff: BackoffOption = None,
     timeout: timedelta | float | None = None,

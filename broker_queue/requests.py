@@ -23,8 +23,9 @@ from broker_queue.amqp.failures import Unroutable
 from broker_queue.errors import Invalid, ProtocolError, RequestError, Unavailable, request_error
 from broker_queue.job import State, Verdict
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import REQUESTS, Error, Message, encode
+from broker_queue.protocol.messages import Error, Message, encode
 from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import ReportAnswer
 
 T = TypeVar("T", bound=Message)

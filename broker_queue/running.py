@@ -20,6 +20,7 @@ from broker_queue.job_message import DequeuedJob
 from broker_queue.moments import to_seconds
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import to_json
+from broker_queue.protocol.fields import TEN_YEARS
 
 TRACEBACK_BYTES = 8_000
 """The end of a traceback, which names the place, is kept."""
@@ -259,7 +260,7 @@ def _text(value: Any, length: int) -> str:
 
 def _delay(delay: timedelta | float | None) -> float | None:
     seconds = to_seconds(delay)
-    return None if seconds is None else min(max(seconds, 0.0), messages.TEN_YEARS)
+    return None if seconds is None else min(max(seconds, 0.0), TEN_YEARS)
 
 
 def _details(value: Any) -> Raw:

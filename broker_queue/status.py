@@ -17,6 +17,7 @@ from broker_queue.moments import from_milliseconds, from_milliseconds_or_none
 from broker_queue.plain import plain
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import RawJson
+from broker_queue.protocol.fields import DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class JobStatus:
     available_at: datetime | None = None
     attempt: int = 0
     max_attempts: int = 1
-    priority: int = messages.DEFAULT_PRIORITY
+    priority: int = DEFAULT_PRIORITY
     timeout: float | None = None
     worker: str | None = None
     progress: Progress | None = None

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from aiormq import spec
 from aiormq.abc import ChannelFrame, DeliveredMessage
@@ -57,6 +57,19 @@ class Outgoing:
     expires_in: float | None = None
     """Seconds after which the broker drops it unread: nobody waits for the answer any more."""
     content_type: str = "application/json"
+
+    @classmethod
+    def answer(cls, reply_to: str, correlation_id: str | None, kind: str, body: bytes) -> Self:
+        """Return what answers a request or report; it is dropped if nobody waits for it any more."""
+        return cls(
+            exchange="",
+            routing_key=reply_to,
+            body=body,
+            type=kind,
+            correlation_id=correlation_id,
+            mandatory=False,
+            persistent=False,
+        )
 
     def properties(self) -> spec.Basic.Properties:
         """Return the AMQP properties."""

@@ -19,10 +19,7 @@ from broker_queue.errors import Unavailable
 from broker_queue.graph import new_job_id
 from broker_queue.job import State
 from broker_queue.protocol.messages import CancelControl, Error, Message, Welcome, encode
-from broker_queue.protocol.names import (
-    PROTOCOL_VERSION,
-    reply_to_is_allowed,
-)
+from broker_queue.protocol.names import PROTOCOL_VERSION, reply_to_is_allowed
 from broker_queue.protocol.reports import ReportAnswer
 from broker_queue.protocol.topology import Queue
 
@@ -219,15 +216,7 @@ class PlayedScheduler:
         asked = (question.correlation_id or "", question.type or "finished")
         self.answered.setdefault(asked, time.monotonic())
         await self._place.channel.publish(
-            Outgoing(
-                exchange="",
-                routing_key=question.reply_to or "",
-                body=encode(body),
-                type=kind,
-                correlation_id=question.correlation_id,
-                mandatory=False,
-                persistent=False,
-            )
+            Outgoing.answer(question.reply_to, question.correlation_id, kind, encode(body))
         )
 
 

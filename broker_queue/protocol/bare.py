@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from broker_queue.protocol.messages import Extension, Id, NewGraph, NewJob, StrictMessage
+from broker_queue.protocol.fields import Id
+from broker_queue.protocol.messages import Extension, NewGraph, NewJob, StrictMessage
 
 BARE = ""
 """Stands for the operation, where one is named."""

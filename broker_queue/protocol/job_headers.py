@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from broker_queue.errors import Invalid
 from broker_queue.protocol.codec import read_table
-from broker_queue.protocol.messages import Channel, Id, Label, Seconds
+from broker_queue.protocol.fields import Channel, Id, Label, Seconds
 from broker_queue.protocol.names import PROTOCOL_VERSION
 
 

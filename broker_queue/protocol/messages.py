@@ -2,48 +2,30 @@
 
 Opaque JSON (args, results, details) is `msgspec.Raw`: the bytes pass through as they came, so that
 numbers beyond 64 bits and the sender's own formatting survive.
-Times are whole milliseconds since the Unix epoch, durations are seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from broker_queue.job import Condition, State
-from broker_queue.protocol.names import CHANNEL_PATTERN, TYPE_PATTERN
-
-Milliseconds = Annotated[
-    int, Meta(ge=0, le=1 << 53, description="milliseconds since the Unix epoch")
-]
-TEN_YEARS = 315_360_000
-"""Seconds."""
-
-UUID_PATTERN = "^(-*[0-9A-Fa-f]){32}-*$"
-"""Where its hyphens are does not matter."""
-
-Seconds = Annotated[float, Meta(ge=0, le=TEN_YEARS, description="seconds, at most ten years")]
-Id = Annotated[
-    str,
-    Meta(
-        min_length=32,
-        max_length=36,
-        description="a UUID",
-        extra_json_schema={"pattern": UUID_PATTERN},  # each id is parsed anyway
-    ),
-]
-JobType = Annotated[str, Meta(pattern=TYPE_PATTERN, description="name of a job type")]
-Channel = Annotated[str, Meta(pattern=CHANNEL_PATTERN, description="name of a channel, or empty")]
-Label = Annotated[str, Meta(max_length=200, description="a name for people")]
-Pointer = Annotated[str, Meta(max_length=2_000, description="a JSON pointer, RFC 6901")]
-Priority = Annotated[int, Meta(ge=0, le=9, description="0 (last) to 9 (first); 4 is the default")]
-Target = Annotated[int, Meta(ge=0, description="position in the request's jobs")] | Id
-
-DEFAULT_PRIORITY = 4
-"""What RabbitMQ 4.3 assumes of a message without one (and the default of JMS)."""
+from broker_queue.protocol.fields import (
+    DEFAULT_PRIORITY,
+    TEN_YEARS,
+    Channel,
+    Id,
+    JobType,
+    Label,
+    Milliseconds,
+    Pointer,
+    Priority,
+    Seconds,
+    Target,
+)
 
 
 def null() -> Raw:
@@ -460,36 +442,6 @@ class JobEvent(Message):
     attempt: int = 0
     error: Error | None = None
     progress: Progress | None = None
-
-
-class Operation(NamedTuple):
-    """What can be asked of the scheduler.
-
-    One that `writes` stays in the queue until a scheduler comes, whatever becomes of the client and
-    the broker. The others are dropped once nobody waits for their answer.
-    """
-
-    request: type[StrictMessage]
-    answer: type[Message]
-    writes: bool = False
-
-
-REQUESTS: dict[str, Operation] = {
-    "submit": Operation(Submit, Submitted, writes=True),
-    "status": Operation(GetStatus, StatusPage),
-    "wait": Operation(Wait, Waited),
-    "cancel": Operation(Cancel, CanceledJobs, writes=True),
-    "retry": Operation(Retry, Retried, writes=True),
-    "explain": Operation(Explain, Explanation),
-    "list": Operation(ListJobs, StatusPage),
-    "graph": Operation(GetGraph, GraphStatus),
-    "graphs": Operation(ListGraphs, GraphPage),
-    "add_dependencies": Operation(Extension, Submitted, writes=True),
-    "hello": Operation(Hello, Welcome),
-    "workers": Operation(GetWorkers, WorkersPage),
-    "info": Operation(GetInfo, Info),
-}
-"""Every operation by its name, the request's property ``type``."""
 
 
 def encode(message: Message | Sequence[Message]) -> bytes:

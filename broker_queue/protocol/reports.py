@@ -8,16 +8,8 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from broker_queue.job import FailureCode, State
-from broker_queue.protocol.messages import (
-    Extension,
-    Message,
-    Milliseconds,
-    NewJob,
-    Progress,
-    Seconds,
-    StrictMessage,
-    null,
-)
+from broker_queue.protocol.fields import Milliseconds, Seconds
+from broker_queue.protocol.messages import Extension, Message, NewJob, Progress, StrictMessage, null
 
 
 class Started(StrictMessage):

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 
-from rich.console import Console
 from rich.text import Text
 
 from broker_queue import BrokerQueueError, JobQueue, JobStatus, State
@@ -22,15 +19,13 @@ from examples.languages.graph import Analysis
 from examples.languages.summary import Killed
 from examples.languages.workers import BY_NAME, LANGUAGES, Command, Language, Missing
 from examples.show import place
+from examples.show.demo import NoReport, present, stopped_in_the_end
 from examples.show.place import Place
 from examples.show.processes import Processes
 from examples.show.screen import Screen
 
 ENOUGH = 3
 """Languages, of which Python is one: `read` and `report` are in Python."""
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130
 
 PYTHON = BY_NAME["python"]
 
@@ -41,34 +36,17 @@ class NotEnough(BrokerQueueError):
     """Too few languages are here; the text says how to get others."""
 
 
-class NoReport(BrokerQueueError):
-    """The graph did not come to its end as it should; the text says what happened."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _parser().parse_args(arguments)
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
-    console = Console(highlight=False)
-    console.print("\n[bold]One text, one graph, five languages[/bold]\n")
-    try:
-        _run(Screen(console), options.kill)
-    except KeyboardInterrupt:
-        console.print("Interrupted; nothing is left running.")
-        return INTERRUPTED
-    except BrokerQueueError as error:
-        console.print(Text.assemble(("The demo failed: ", "bold red"), str(error)), soft_wrap=True)
-        return 1
-    return 0
+    return present("One text, one graph, five languages", lambda shown: _run(shown, options.kill))
 
 
 def _run(shown: Screen, to_kill: str | None) -> None:
     workers = _build(shown)
     victim = _victim(workers, to_kill)
     types = [kind for language in workers for kind in (*language.types, language.rehearsal)]
-    started = ExitStack()
-    try:
+    with stopped_in_the_end(shown) as started:
         there, processes = place.start(shown, started, types)
         with shown.step("scheduler", "waiting for it") as step:
             asyncio.run(there.alongside(there.ready(JobQueue.info, step.tell)))
@@ -88,12 +66,6 @@ def _run(shown: Screen, to_kill: str | None) -> None:
         )
         asyncio.run(there.alongside(story.run()))
         summary.show(shown.console, workers, story.jobs, story.killed, story.report)
-    finally:
-        for number in STOP_SIGNALS:  # what was started is stopped in any case
-            signal.signal(number, signal.SIG_IGN)
-        with shown.step("stop", "stopping what was started") as step:
-            started.close()
-            step.outcome = "everything that was started"
 
 
 class _Story:

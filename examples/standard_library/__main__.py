@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 
-from rich.console import Console
-from rich.text import Text
-
-from broker_queue import BrokerQueueError, JobQueue, JobStatus, State
+from broker_queue import JobQueue, JobStatus, State
 from broker_queue.cli.tally import Snapshot
+from examples.show.demo import NoReport, present, stopped_in_the_end
 from examples.show.place import Place
 from examples.show.screen import Screen
 from examples.standard_library import graph, place, summary
@@ -31,51 +28,33 @@ DEFAULT_FOLDER = Path("standard-library-report")
 PAGE = 1_000
 KEEP_PAUSE = 0.5
 LOOK_PAUSE = 0.1
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130
-
-
-class NoReport(BrokerQueueError):
-    """The graph did not come to its end as it should; the text says what happened."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _parser().parse_args(arguments)
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
-    console = Console(highlight=False)
-    shown = Screen(console)
-    console.print("\n[bold]Python's standard library, analysed as a graph of jobs[/bold]\n")
-    try:
-        _run(options, shown)
-    except KeyboardInterrupt:
-        console.print("Interrupted; nothing is left running.")
-        return INTERRUPTED
-    except BrokerQueueError as error:
-        console.print(Text.assemble(("The demo failed: ", "bold red"), str(error)), soft_wrap=True)
-        return 1
-    summary.show_times(console, shown.seconds)
-    summary.show_what_next(console, attached=options.attach)
-    return 0
+    return present(
+        "Python's standard library, analysed as a graph of jobs",
+        lambda shown: _run(options, shown),
+    )
 
 
 def _run(options: argparse.Namespace, shown: Screen) -> None:
-    started = ExitStack()
-    try:
-        there = place.attach(shown) if options.attach else place.start(shown, started)
-        outcome, report = asyncio.run(there.alongside(_analyse(there, shown)))
-        summary.show_outcome(shown.console, outcome, _write(report, options.report))
-        if options.keep and there.processes is not None:
-            summary.show_commands_for(shown.console, there, outcome.analysis)
-            _keep(there)
-    finally:
-        for number in STOP_SIGNALS:  # what was started is stopped in any case
-            signal.signal(number, signal.SIG_IGN)
-        if not options.attach:
-            with shown.step("stop", "stopping what was started") as step:
-                started.close()
-                step.outcome = "everything that was started"
+    if options.attach:
+        _report(options, shown, place.attach(shown))
+    else:
+        with stopped_in_the_end(shown) as started:
+            _report(options, shown, place.start(shown, started))
+    summary.show_times(shown.console, shown.seconds)
+    summary.show_what_next(shown.console, attached=options.attach)
+
+
+def _report(options: argparse.Namespace, shown: Screen, there: Place) -> None:
+    outcome, report = asyncio.run(there.alongside(_analyse(there, shown)))
+    summary.show_outcome(shown.console, outcome, _write(report, options.report))
+    if options.keep and there.processes is not None:
+        summary.show_commands_for(shown.console, there, outcome.analysis)
+        _keep(there)
 
 
 async def _analyse(there: Place, shown: Screen) -> tuple[Outcome, Report]:

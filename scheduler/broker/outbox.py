@@ -240,15 +240,7 @@ class Outbox:
     async def answer_all(self, answers: Sequence[Answer]) -> None:
         """Answer requests and reports, as one piece."""
         messages = [
-            Outgoing(
-                exchange="",
-                routing_key=reply_to,
-                body=encode(body),
-                type=kind,
-                correlation_id=correlation_id,
-                mandatory=False,
-                persistent=False,
-            )
+            Outgoing.answer(reply_to, correlation_id, kind, encode(body))
             for (reply_to, correlation_id), kind, body in answers
         ]
         channel = self._answers

@@ -9,7 +9,8 @@ import msgspec
 from broker_queue.errors import Invalid
 from broker_queue.protocol.bare import BareJob, BareSubmit
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import REQUESTS, NewJob, Submit
+from broker_queue.protocol.messages import NewJob, Submit
+from broker_queue.protocol.operations import REQUESTS
 
 OF_SEVERAL = set(BareSubmit.__struct_fields__)
 

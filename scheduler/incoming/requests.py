@@ -10,8 +10,9 @@ from broker_queue.amqp.channel import Delivery
 from broker_queue.errors import Invalid, RequestError
 from broker_queue.protocol.bare import BARE
 from broker_queue.protocol.codec import decode
-from broker_queue.protocol.messages import REQUESTS, Error, Message
+from broker_queue.protocol.messages import Error, Message
 from broker_queue.protocol.names import HEADER_PROTOCOL
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import REPORTS
 from scheduler.incoming.addressing import Parked, encoding_note, refuse_newer, reply_address
 from scheduler.incoming.bare import read_bare

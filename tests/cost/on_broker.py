@@ -149,7 +149,10 @@ async def chained_jobs(url: str, folder: Path) -> Counts:
             await these.client.submit(graph)
             assert await these.client.result(last) == STEPS
             await these.settle()
-            return _counted(these)
+            counts = _counted(these)
+            # One for several messages or one for each, as the machine is fast or slow.
+            del counts["scheduler: acknowledgements"]
+            return counts
 
 
 async def idle(url: str, folder: Path) -> Counts:

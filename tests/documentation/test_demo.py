@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aio_pika
@@ -22,65 +19,24 @@ from broker_queue.protocol.names import Names
 from examples.quickstart import worker as quickstart
 from examples.standard_library import jobs
 from examples.standard_library.analysis import find_packages, library_folder
-from tests.support.waiting import TIMEOUT_FACTOR
+from tests.support.demos import (
+    PROJECT,
+    assert_it_is_interrupted,
+    assert_nothing_is_left,
+    demo,
+    finish,
+    read_until,
+)
 from tests.support.workers import running
 
-PROJECT = Path(__file__).parents[2]
-PATIENCE = 90.0 * TIMEOUT_FACTOR
-"""Seconds for the whole library on a loaded machine."""
 
-
-@asynccontextmanager
-async def demo(
-    url: str, folder: Path, *options: str, **environment: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the demo with a folder of its own for temporary files."""
+def library_demo(
+    url: str, folder: Path, **environment: str
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     temporary = folder / "temporary"
     temporary.mkdir()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "examples.standard_library", "--report", str(folder / "report")),
-        *options,
-        cwd=PROJECT,
-        env={**os.environ, "BROKER_QUEUE_URL": url, "TMPDIR": str(temporary), **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-
-
-async def finish(process: asyncio.subprocess.Process) -> str:
-    out, _ = await process.communicate()
-    return out.decode()
-
-
-async def read_until(process: asyncio.subprocess.Process, text: str) -> str:
-    assert process.stdout is not None
-    found = ""
-    while text not in found:
-        line = (await process.stdout.readline()).decode()
-        assert line, f"the demo ended without {text!r}:\n{found}"
-        found += line
-    return found
-
-
-def processes_in(folder: Path) -> Sequence[str]:
-    """Return the processes that were told to keep their temporary files in a folder."""
-    listed = subprocess.run(
-        ["ps", "eww", "-eo", "args"], capture_output=True, text=True, check=True
-    )
-    return [line for line in listed.stdout.splitlines() if f"TMPDIR={folder}" in line]
-
-
-def assert_nothing_is_left(folder: Path) -> None:
-    assert list((folder / "temporary").iterdir()) == []
-    assert processes_in(folder / "temporary") == []
+    command = "examples.standard_library", "--report", str(folder / "report")
+    return demo(*command, url=url, temporary=temporary, **environment)
 
 
 async def assert_no_queue_is_left(url: str, namespace: str) -> None:
@@ -95,7 +51,7 @@ async def assert_no_queue_is_left(url: str, namespace: str) -> None:
 async def test_the_demo_reports_on_every_package_and_leaves_nothing(
     broker_url: str, tmp_path: Path
 ) -> None:
-    async with demo(broker_url, tmp_path) as process:
+    async with library_demo(broker_url, tmp_path) as process:
         text = await finish(process)
     assert process.returncode == 0, text
     page = (tmp_path / "report" / "standard-library.html").read_text()
@@ -105,31 +61,27 @@ async def test_the_demo_reports_on_every_package_and_leaves_nothing(
     assert re.search(r"notify-failure .* skipped", text)
     assert str(tmp_path / "report" / "standard-library.html") in text
     assert "\x1b" not in text
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(tmp_path / "temporary")
     namespace = re.search(r"namespace (demo-\w+)", text)
     assert namespace is not None, text
     await assert_no_queue_is_left(broker_url, namespace[1])
 
 
 async def test_ctrl_c_stops_everything(broker_url: str, tmp_path: Path) -> None:
-    async with demo(broker_url, tmp_path) as process:
+    async with library_demo(broker_url, tmp_path) as process:
         await read_until(process, "measure ")
-        process.send_signal(signal.SIGINT)
-        text = await finish(process)
-    assert process.returncode == 130, text
-    assert "Interrupted" in text
-    assert "Traceback" not in text
-    assert_nothing_is_left(tmp_path)
+        await assert_it_is_interrupted(process)
+    assert_nothing_is_left(tmp_path / "temporary")
 
 
 async def test_a_process_that_ends_is_named_with_its_log(broker_url: str, tmp_path: Path) -> None:
-    async with demo(broker_url, tmp_path, BROKER_QUEUE_BATCH="none") as process:
+    async with library_demo(broker_url, tmp_path, BROKER_QUEUE_BATCH="none") as process:
         text = await finish(process)
     assert process.returncode == 1, text
     assert "scheduler ended with exit code 2" in text
     assert "--batch" in text
     assert "Traceback" not in text
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(tmp_path / "temporary")
 
 
 async def test_the_quick_start_runs_as_it_stands(

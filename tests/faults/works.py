@@ -10,7 +10,8 @@ from uuid import UUID
 
 from broker_queue.graph import Edge, Graph, JobHandle
 from broker_queue.job import Condition, JobId
-from broker_queue.protocol.messages import DEFAULT_PRIORITY, Backoff
+from broker_queue.protocol.fields import DEFAULT_PRIORITY
+from broker_queue.protocol.messages import Backoff
 from tests.faults.plan import Victim
 
 CLAIMED = "claimed"

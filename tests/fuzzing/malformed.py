@@ -13,8 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from broker_queue.amqp.channel import Outgoing
-from broker_queue.protocol.messages import REQUESTS
 from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import REPORTS
 from tests.support.job_messages import WRONG_HEADERS
 

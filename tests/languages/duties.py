@@ -6,9 +6,7 @@ Each duty is an async function of a `Stage`; LEVEL_2 and LEVEL_3 say which level
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +16,7 @@ from broker_queue.job import JobId, State
 from broker_queue.status import JobStatus
 from tests.languages.worker_process import WorkerProcess
 from tests.support.cleaning import delete_namespace
+from tests.support.leases import until_leased
 from tests.support.proxy import Proxy
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
@@ -65,26 +64,11 @@ class Stage:
 
     async def leased(self, job: JobId, after: int = 0) -> int:
         """Return until when the job is leased, once that is later than `after`."""
-        seen = 0
-
-        async def is_leased() -> bool:
-            nonlocal seen
-            with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as connection:
-                identity = bytes.fromhex(job.replace("-", ""))
-                found = connection.execute("SELECT leased_until FROM job WHERE id = ?", (identity,))
-                seen = found.fetchone()[0] or 0
-            return seen > after
-
-        await until(is_leased)
-        return seen
+        return await until_leased(self.database, job, after)
 
     async def waits_with_the_broker(self) -> None:
         """Return once a message is ready in the queue of the jobs."""
-
-        async def is_there() -> bool:
-            return await self.raw.count(self.raw.names.job_queue(self.job_type)) > 0
-
-        await until(is_there)
+        await self.raw.until_ready(self.raw.names.job_queue(self.job_type), 1)
 
     async def works(self) -> None:
         """Check that the worker has a slot for another job."""
@@ -139,7 +123,7 @@ async def a_running_job_that_is_canceled_stops(stage: Stage) -> None:
 
 async def sigterm_lets_the_running_job_finish_and_hands_back_the_next(stage: Stage) -> None:
     async with stage.worker() as worker:
-        running = await stage.enqueue({"seconds": A_WHILE})
+        running = await stage.enqueue({"seconds": 4 * A_WHILE})  # so that SIGTERM meets it
         await stage.runs(running)
         waiting = await stage.enqueue()
         worker.terminate()
@@ -207,11 +191,7 @@ async def a_job_of_a_later_protocol_is_rejected(stage: Stage) -> None:
                 names.jobs, stage.job_type, b"{}", correlation_id=token, headers=headers
             )
         await stage.works()
-
-        async def is_empty() -> bool:
-            return await stage.raw.count(names.job_queue(stage.job_type)) == 0
-
-        await until(is_empty)
+        await stage.raw.until_ready(names.job_queue(stage.job_type), 0)
 
 
 async def a_job_of_a_later_protocol_fails_for_its_sender(stage: Stage) -> None:

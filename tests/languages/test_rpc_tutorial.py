@@ -16,7 +16,7 @@ from tests.conformance.rehearsals import plan_of, rehearsed, result_of
 from tests.languages.toolchains import go_rpc_server, node_rpc_server, ruby_rpc_server
 from tests.languages.worker_process import WorkerProcess
 from tests.support.raw import RawClient
-from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR, until
+from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR
 
 PASSED, WARNING = Outcome.PASSED, Outcome.WARNING
 
@@ -66,11 +66,8 @@ async def test_a_graph_runs_on_such_a_server(
     last = graph.add("rehearsal", [first.result["text"], second.result["numbers"][1]])
     await queue.submit(graph)
     await raw.request("hello", {"worker": "raw", "types": ["rehearsal"]})
-
-    async def has_begun() -> bool:  # who consumes a queue too early may be cut off
-        return await raw.count(raw.names.job_queue("rehearsal")) == 2
-
-    await until(has_begun)
+    # who consumes a queue too early may be cut off
+    await raw.until_ready(raw.names.job_queue("rehearsal"), 2)
     async with WorkerProcess(command, broker_url, namespace):
         assert await queue.result(last, timeout=PATIENCE) == ["größer", 2.5]
     assert (await queue.info()).parked == 0

@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import strategies as st
 
 from broker_queue.graph import new_job_id
-from broker_queue.protocol.messages import UUID_PATTERN
+from broker_queue.protocol.fields import UUID_PATTERN
 from tests.support import schemas
 
 DEFINITIONS: Mapping[str, schemas.Schema] = schemas.definitions(schemas.IN_SCHEMAS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_queue.protocol.bare import BARE
-from broker_queue.protocol.messages import REQUESTS
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import REPORTS
 from broker_queue.reporting import IN_A_BATCH
 from scheduler import work

@@ -19,6 +19,7 @@ from broker_queue.protocol.codec import decode
 from broker_queue.protocol.job_headers import JobHeaders, read_job_headers
 from broker_queue.protocol.messages import null
 from broker_queue.protocol.names import Names
+from broker_queue.protocol.operations import REQUESTS
 from scheduler.incoming.bare import read_bare
 from scheduler.rules.submission import id_bytes
 from tests.protocol.drawing import DEFINITIONS, body, changed
@@ -38,8 +39,8 @@ ASYNCAPI = Schemas(DOCUMENT)
 
 BODIES = by_message()
 MODELS: dict[str, Any] = {
-    **{f"request.{name}": found.request for name, found in messages.REQUESTS.items()},
-    **{f"answer.{name}": found.answer for name, found in messages.REQUESTS.items()},
+    **{f"request.{name}": found.request for name, found in REQUESTS.items()},
+    **{f"answer.{name}": found.answer for name, found in REQUESTS.items()},
     **{f"report.{name}": model for name, model in reports.REPORTS.items()},
     "answer.error": messages.Error,
     "event": messages.JobEvent,
@@ -100,9 +101,9 @@ def test_every_reference_leads_to_a_schema() -> None:
 
 def test_every_message_of_the_protocol_is_found_by_its_name() -> None:
     wanted = {
-        *(f"request.{name}" for name in messages.REQUESTS),
+        *(f"request.{name}" for name in REQUESTS),
         BARE_REQUEST,
-        *(f"answer.{name}" for name in messages.REQUESTS),
+        *(f"answer.{name}" for name in REQUESTS),
         *(f"report.{name}" for name in reports.REPORTS),
         *(f"verdict.{verdict}" for verdict in Verdict),
         *("answer.error", "job", "job.headers", "event", "control.cancel", "dead", "parked"),

@@ -10,14 +10,15 @@ import pytest
 from broker_queue.errors import Invalid
 from broker_queue.protocol import messages, reports
 from broker_queue.protocol.codec import decode
+from broker_queue.protocol.operations import REQUESTS
 from tests.support.schemas import with_parts
 
 READ_BY_THE_SCHEDULER = [
-    *(operation.request for operation in messages.REQUESTS.values()),
+    *(operation.request for operation in REQUESTS.values()),
     *(model for model in reports.REPORTS.values() if model is not msgspec.Raw),
 ]
 READ_BY_OTHERS = [
-    *(operation.answer for operation in messages.REQUESTS.values()),
+    *(operation.answer for operation in REQUESTS.values()),
     messages.Error,
     messages.JobEvent,
     messages.CancelControl,

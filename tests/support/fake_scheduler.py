@@ -30,16 +30,10 @@ class FakeScheduler:
     async def answer(self, question: Delivery, kind: str, body: Message) -> None:
         """Answer a request or report."""
         assert self._channel is not None
-        message = Outgoing(
-            exchange="",
-            routing_key=question.reply_to or "",
-            body=encode(body),
-            type=kind,
-            correlation_id=question.correlation_id,
-            mandatory=False,
-            persistent=False,
+        reply_to = question.reply_to or ""
+        await self._channel.publish(
+            Outgoing.answer(reply_to, question.correlation_id, kind, encode(body))
         )
-        await self._channel.publish(message)
 
     async def __aenter__(self) -> FakeScheduler:
         await self._connection.start(fail_fast=True)

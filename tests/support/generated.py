@@ -30,6 +30,7 @@ from broker_queue.job import Condition, FailureCode, State
 from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
 from broker_queue.protocol.names import Names
+from broker_queue.protocol.operations import REQUESTS
 from scheduler.rules.edges import SATISFIED_BY
 from scheduler.rules.lifecycle import TRANSITIONS
 from scheduler.settings import Settings
@@ -105,7 +106,7 @@ def error_table() -> str:
 def request_models() -> str:
     """Bodies of all requests and their answers."""
     parts = []
-    for name, operation in messages.REQUESTS.items():
+    for name, operation in REQUESTS.items():
         parts += [f"#### `{name}`", "", _sentences(operation.request.__doc__), ""]
         parts += [_field_table(operation.request), ""]
         parts += [f"Answered `ok` with `{operation.answer.__name__}`.", ""]
@@ -115,7 +116,7 @@ def request_models() -> str:
 def answer_models() -> str:
     """Bodies of answers, and what they are made of."""
     seen: dict[str, type] = {}
-    for operation in messages.REQUESTS.values():
+    for operation in REQUESTS.values():
         seen.setdefault(operation.answer.__name__, operation.answer)
     more = (
         messages.JobStatus, messages.DependencyStatus, messages.Error, messages.Progress,

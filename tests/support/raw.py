@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from broker_queue.amqp.channel import Channel, Delivery, Outgoing, QueueDepth
 from broker_queue.amqp.connection import Connection, Session
 from broker_queue.protocol.names import REPLY_TO_DIRECT, REPORTS_KEY, REQUESTS_KEY, Names
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 
 class Answered(NamedTuple):
@@ -126,6 +126,22 @@ class RawClient:
     async def consumers(self, queue: str) -> int:
         """Return how many consumers a queue has, once there is such a queue."""
         return (await self._look(queue)).consumers
+
+    async def until_ready(self, queue: str, messages: int) -> None:
+        """Return once so many messages are ready in a queue."""
+
+        async def are_ready() -> bool:
+            return await self.count(queue) == messages
+
+        await until(are_ready)
+
+    async def until_consumed(self, queue: str, consumers: int) -> None:
+        """Return once a queue has so many consumers."""
+
+        async def is_consumed() -> bool:
+            return await self.consumers(queue) == consumers
+
+        await until(is_consumed)
 
     @property
     def channel(self) -> Channel:

@@ -15,6 +15,7 @@ import msgspec
 from broker_queue.job import Verdict
 from broker_queue.protocol import bare, messages, reports
 from broker_queue.protocol.job_headers import JobHeaders
+from broker_queue.protocol.operations import REQUESTS
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -55,10 +56,10 @@ _OTHERS: dict[str, Schema] = {
 def by_message() -> dict[str, str]:
     """Return the name of the definition of each message's body, by kind and type of the message."""
     found = {}
-    for operation, (request, _, _) in messages.REQUESTS.items():
+    for operation, (request, _, _) in REQUESTS.items():
         found[f"request.{operation}"] = request.__name__
     found[BARE_REQUEST] = "BareRequest"
-    for operation, (_, answer, _) in messages.REQUESTS.items():
+    for operation, (_, answer, _) in REQUESTS.items():
         found[f"answer.{operation}"] = answer.__name__
     found["answer.error"] = messages.Error.__name__
     for kind, model in reports.REPORTS.items():
@@ -114,7 +115,7 @@ def schema_of_raw(model: type) -> Schema:
 
 
 def _models() -> Iterator[Any]:
-    for request, answer, _ in messages.REQUESTS.values():
+    for request, answer, _ in REQUESTS.values():
         yield from (request, answer)
     yield from (model for model in reports.REPORTS.values() if model is not msgspec.Raw)
     yield from (messages.Error, messages.JobEvent, messages.CancelControl, reports.ReportAnswer)

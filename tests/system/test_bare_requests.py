@@ -12,7 +12,8 @@ from broker_queue.client import JobQueue
 from broker_queue.graph import new_job_id
 from broker_queue.job import JobId, State
 from broker_queue.protocol.bare import BareSubmit
-from broker_queue.protocol.messages import REQUESTS, NewJob
+from broker_queue.protocol.messages import NewJob
+from broker_queue.protocol.operations import REQUESTS
 from tests.support.ends import finish
 from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE

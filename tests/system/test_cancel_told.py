@@ -119,11 +119,7 @@ async def test_a_cancel_is_answered_only_once_workers_were_told_and_reports_coun
     await deafness.was_met(3)
     cancelings.append(asyncio.create_task(other_queue.cancel_job(job)))
     assert (await raw.report("finished", other_token, b"1")).type == "accepted"
-
-    async def is_released() -> bool:
-        return await raw.count(raw.names.job_queue("c")) == 1
-
-    await until(is_released)
+    await raw.until_ready(raw.names.job_queue("c"), 1)
     await deafness.was_met(deafness.refused + 3)
     assert not any(canceling.done() for canceling in cancelings)
     assert control.tokens == []

@@ -16,8 +16,8 @@ from broker_queue.errors import BrokerQueueError, Unavailable
 from broker_queue.graph import Graph, new_job_id
 from broker_queue.job import State
 from broker_queue.protocol.job_headers import JobHeaders
-from broker_queue.protocol.messages import REQUESTS
 from broker_queue.protocol.names import Names
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import REPORTS
 from broker_queue.running import Job
 from broker_queue.worker import Worker

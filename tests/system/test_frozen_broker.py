@@ -115,11 +115,7 @@ async def test_who_waits_without_a_limit_is_answered_once_the_broker_answers(
     async with JobQueue(impatient(proxy), namespace=namespace, timeout=ANSWER_TIMEOUT) as client:
         waiting = asyncio.create_task(client.wait(job))
         dequeuing = asyncio.create_task(client.dequeue("b"))
-
-        async def is_dequeuing() -> bool:
-            return await raw.consumers(raw.names.job_queue("b")) == 1
-
-        await until(is_dequeuing)
+        await raw.until_consumed(raw.names.job_queue("b"), 1)
         proxy.freeze()
         session = await client._requests.session(0)
         assert await finish(raw, "a") == job

@@ -16,7 +16,7 @@ from tests.support.databases import new_database
 from tests.support.disks import DISKS, READ_ONLY, Disk, ReadOnly
 from tests.support.raw import RawClient
 from tests.support.schedulers import SchedulerProcess, wait_until_it_answers
-from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, until
+from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE
 
 IN_TROUBLE = "nothing is acknowledged until the database works"
 Start: TypeAlias = Callable[[], Awaitable[SchedulerProcess]]
@@ -76,11 +76,7 @@ async def test_nothing_is_acknowledged_on_a_full_disk_and_work_goes_on_once_ther
         await process.says(disk.says)
         assert (await queue.job_status(job)).state is State.QUEUED
         await process.kill()
-
-        async def comes_again() -> bool:
-            return await raw.count(raw.names.reports) == 1
-
-        await until(comes_again)
+        await raw.until_ready(raw.names.reports, 1)  # it comes again
         assert len(process.said(IN_TROUBLE)) == 1
         process = await started()
         await process.says(disk.says)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import pytest
 from broker_queue import deliveries, leasing
 from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.client import JobQueue
-from broker_queue.job import JobId, State
+from broker_queue.job import State
 from broker_queue.local_broker.node import PrivateNode
 from broker_queue.running import Job
 from broker_queue.worker import Worker
 from scheduler import hearing
+from tests.support.leases import leased_until, until_leased
 from tests.support.proxy import Proxy
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
@@ -62,27 +62,6 @@ class Held:
             self.stopped += 1
             raise
         return "done"
-
-
-def leased_until(database: Path, job: JobId) -> int | None:
-    with closing(sqlite3.connect(database)) as connection:
-        identity = bytes.fromhex(job.replace("-", ""))
-        found = connection.execute("SELECT leased_until FROM job WHERE id = ?", (identity,))
-        value: int | None = found.fetchone()[0]
-        return value
-
-
-async def until_leased(database: Path, job: JobId, after: int = 0) -> int:
-    """Return until when a job is leased, once that is later than `after`."""
-    seen = 0
-
-    async def is_leased() -> bool:
-        nonlocal seen
-        seen = leased_until(database, job) or 0
-        return seen > after
-
-    await until(is_leased)
-    return seen
 
 
 async def take_a_lease(raw: RawClient, job_type: str = "long") -> Delivery:
@@ -316,11 +295,7 @@ async def test_a_worker_of_two_types_hands_back_what_it_has_no_slot_for(
         assert not delivery.headers.get("x-delivery-count")
 
         await delivery.requeue()
-
-        async def is_left_alone() -> bool:
-            return await raw.count(raw.names.job_queue("other")) == 1
-
-        await until(is_left_alone)
+        await raw.until_ready(raw.names.job_queue("other"), 1)  # it is left alone
         busy.may_end.set()
         for job in (first, second):
             assert (await queue.wait(job, timeout=PATIENCE)).result == "done"

@@ -110,11 +110,7 @@ async def test_what_a_deleted_queue_held_is_published_again(
     jobs = [await queue.enqueue("a", n) for n in range(20)]
     canceled = await queue.enqueue("a")
     name = raw.names.job_queue("a")
-
-    async def all_are_there() -> bool:
-        return await raw.count(name) == 21
-
-    await until(all_are_there)
+    await raw.until_ready(name, 21)
     await queue.cancel_job(canceled)
     await raw.channel.underlying.queue_delete(name)
     worker = Worker(concurrency=4)
@@ -133,11 +129,7 @@ async def test_a_queue_that_nobody_asks_for_is_looked_at_too(
     name = raw.names.job_queue("a")
     await (await raw.take("a")).requeue()
     await raw.channel.underlying.queue_delete(name)
-
-    async def is_there_again() -> bool:
-        return await raw.count(name) == 1
-
-    await until(is_there_again)
+    await raw.until_ready(name, 1)
 
 
 @pytest.mark.timeout(240)

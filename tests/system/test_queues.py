@@ -6,7 +6,6 @@ import pytest
 
 from broker_queue.client import JobQueue
 from tests.support.raw import RawClient
-from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("given", [None, 0, 9])
@@ -15,11 +14,7 @@ async def test_a_message_has_the_priority_of_its_job(
 ) -> None:
     await queue.enqueue("a", **({} if given is None else {"priority": given}))
     await raw.request("hello", {"worker": "raw", "types": ["a"]})
-
-    async def is_there() -> bool:
-        return await raw.count(raw.names.job_queue("a")) == 1
-
-    await until(is_there)
+    await raw.until_ready(raw.names.job_queue("a"), 1)
     found = await raw.channel.underlying.basic_get(raw.names.job_queue("a"))
     assert found.header.properties.priority == (4 if given is None else given)
     assert found.header.properties.delivery_mode == 2

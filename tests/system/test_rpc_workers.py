@@ -45,11 +45,7 @@ async def test_the_tutorials_program_is_a_worker(
     await queue.submit(graph)
     await raw.request("hello", {"worker": "raw", "types": ["fib"]})
     name = raw.names.job_queue("fib")
-
-    async def has_begun() -> bool:  # who consumes a queue too early may be cut off
-        return bool(await raw.count(name))
-
-    await until(has_begun)
+    await raw.until_ready(name, 1)  # who consumes a queue too early may be cut off
     async with tutorial(broker_url, name):
         await queue.wait(last, timeout=PATIENCE)
     assert [await queue.result(job) for job in (first, second)] == [13, 233]

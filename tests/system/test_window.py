@@ -84,11 +84,7 @@ async def test_the_broker_delivers_by_priority_within_a_window(
         jobs = {priority: await queue.enqueue("a", priority=priority) for priority in (0, 9, 5)}
         name = raw.names.job_queue("a")
         await raw.request("hello", {"worker": "w", "types": ["a"]})  # from now on it is there
-
-        async def all_are_there() -> bool:
-            return await raw.count(name) == 3
-
-        await until(all_are_there)
+        await raw.until_ready(name, 3)
         taken = [await raw.channel.underlying.basic_get(name) for _ in jobs]
         properties = [message.header.properties for message in taken]
         assert {item.priority: item.message_id for item in properties} == jobs

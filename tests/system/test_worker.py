@@ -249,29 +249,6 @@ async def test_a_timeout_stops_coroutines_and_leaves_threads_behind(
     assert await asyncio.to_thread(stopped.wait, PATIENCE)
 
 
-async def test_cancel_stops_a_running_coroutine(
-    queue: JobQueue, broker_url: str, namespace: str
-) -> None:
-    worker = Worker()
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    @worker.job()
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    async with running(worker, broker_url, namespace):
-        job = await queue.enqueue("endless")
-        await begun.wait()
-        await queue.cancel_job(job)
-        async with asyncio.timeout(PATIENCE):
-            await ended.wait()
-        assert (await queue.job_status(job)).state is State.CANCELED
-
-
 async def test_a_job_canceled_in_the_queue_never_runs(
     queue: JobQueue, broker_url: str, namespace: str
 ) -> None:

@@ -42,6 +42,7 @@ async def test_a_coroutine_is_stopped_at_once(
             await begun.wait()
             await queue.cancel_job(job)
             await ended.wait()
+        assert (await queue.job_status(job)).state is State.CANCELED
 
 
 async def test_a_plain_function_sees_at_once_that_it_is_canceled(

@@ -83,11 +83,7 @@ async def run_by(command_line: CommandLine, *jobs: JobId) -> list[int]:
 
 async def until_nobody_takes(raw: RawClient) -> None:
     """Look at a type of which none is held: a consumer counts until it has none unacknowledged."""
-
-    async def has_no_consumer() -> bool:
-        return await raw.consumers(raw.names.job_queue("other", "")) == 0
-
-    await until(has_no_consumer)
+    await raw.until_consumed(raw.names.job_queue("other"), 0)
 
 
 async def until_both_take(parent: asyncio.subprocess.Process) -> None:

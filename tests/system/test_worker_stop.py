@@ -51,10 +51,7 @@ async def until_begun(command_line: CommandLine, jobs: set[JobId]) -> None:
 
 
 async def until_nobody_takes(raw: RawClient, job_type: str) -> None:
-    async def has_no_consumer() -> bool:
-        return await raw.consumers(raw.names.job_queue(job_type, "")) == 0
-
-    await until(has_no_consumer)
+    await raw.until_consumed(raw.names.job_queue(job_type), 0)
 
 
 async def handovers(raw: RawClient, *job_types: str) -> dict[str, int]:
@@ -74,11 +71,7 @@ async def test_sigterm_lets_running_jobs_finish_and_hands_back_the_others(
         await until_begun(command_line, {running})
         held = await queue.enqueue("other")
         in_queue = await queue.enqueue("gated")
-
-        async def is_held() -> bool:
-            return await raw.count(raw.names.job_queue("other", "")) == 0
-
-        await until(is_held)
+        await raw.until_ready(raw.names.job_queue("other"), 0)  # the worker holds it
         process.send_signal(signal.SIGTERM)
         await until_nobody_takes(raw, "other")  # of gated one is still held
         late = await queue.enqueue("other")

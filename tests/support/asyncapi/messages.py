@@ -6,7 +6,7 @@ from typing import Any
 
 from broker_queue.errors import REQUEST_ERRORS
 from broker_queue.job import Verdict
-from broker_queue.protocol.messages import REQUESTS, UUID_PATTERN
+from broker_queue.protocol.fields import UUID_PATTERN
 from broker_queue.protocol.names import (
     HEADER_PROTOCOL,
     HEADER_REASON,
@@ -15,6 +15,7 @@ from broker_queue.protocol.names import (
     TYPE_PATTERN,
     Names,
 )
+from broker_queue.protocol.operations import REQUESTS
 from broker_queue.protocol.reports import REPORTS
 from tests.support.asyncapi.examples import examples
 from tests.support.schemas import BARE_REQUEST, Schema, by_message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from broker_queue.protocol.messages import REQUESTS
+from broker_queue.protocol.operations import REQUESTS
 from tests.support.asyncapi.channels import of_kind
 from tests.support.asyncapi.messages import BINDING_VERSION, message_id
 from tests.support.schemas import BARE_REQUEST

@@ -44,9 +44,9 @@ def _level(rating: Rating) -> tuple[str, str]:
     return f"Level {rating.level} of {LEVELS[-1]}", "bold green"
 
 
-def rating_line(rating: Rating) -> Text:
-    """Return the level, and how many checks went how."""
-    counts = ", ".join(
+def counts(rating: Rating) -> str:
+    """Return how many checks went how."""
+    return ", ".join(
         f"{rating.count(outcome)} {word}"
         for outcome, word in (
             (Outcome.PASSED, "passed"),
@@ -56,7 +56,11 @@ def rating_line(rating: Rating) -> Text:
         )
         if rating.count(outcome)
     )
-    line = Text.assemble(_level(rating), f": {counts}")
+
+
+def rating_line(rating: Rating) -> Text:
+    """Return the level, and how many checks went how."""
+    line = Text.assemble(_level(rating), f": {counts(rating)}")
     if rating.unchecked:
         names = ", ".join(result.check for result in rating.unchecked)
         line.append(f"; this level needs, and nobody looked at: {names}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import msgspec
 
@@ -105,7 +105,7 @@ class Journal:
         match entry.event:
             case Consumed(channel=channel, queue=queue):
                 self._consumers.add((entry.connection, channel, queue))
-            case Delivered(channel=channel, properties=properties):
+            case Delivered(channel=channel, properties=properties) if self._is_job(entry.event):
                 self._holders[properties.correlation_id or ""] = (entry.connection, channel)
             case Settled(message=message):
                 self._holders.pop(message.properties.correlation_id or "", None)
@@ -167,8 +167,12 @@ class Journal:
         return [
             Moment(order, entry.at)
             for order, entry in enumerate(self.entries)
-            if isinstance(entry.event, Delivered) and entry.event.properties.correlation_id == token
+            if self._is_job(entry.event) and entry.event.properties.correlation_id == token
         ]
+
+    def _is_job(self, event: Event) -> TypeGuard[Delivered]:
+        """Whether this is a job's message; answers to what is reported on it have its token, too."""
+        return isinstance(event, Delivered) and event.exchange == self._names.jobs
 
     def heard_control(self, after: int) -> bool:
         """Return whether the worker was given a control message after that many entries."""

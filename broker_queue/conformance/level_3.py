@@ -7,7 +7,9 @@ import time
 from itertools import pairwise
 
 from broker_queue.amqp.wiretap import Bound, Consumed, Delivered, Event, Opened
+from broker_queue.conformance import claims
 from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.claims import ANSWER_DELAY
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import (
     args_or_unchecked,
@@ -19,6 +21,7 @@ from broker_queue.conformance.looking import (
     valid,
     why_no_report,
 )
+from broker_queue.conformance.naming import check_names
 from broker_queue.conformance.played import (
     HELLO_INTERVAL,
     LEASE,
@@ -31,19 +34,11 @@ from broker_queue.errors import RequestError
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Hello
 
-ANSWER_DELAY = 0.4
-"""Seconds that a worker has to wait for its answer: whoever does not wait is found out."""
-
 HELLOS_WITHIN = 5 * HELLO_INTERVAL
 LEASE_WITHIN = LEASE_AFTER + 3.0
 
 LEASED = LEASE_AFTER + 2 * LEASE
 """Seconds that a job takes which needs a lease and two heartbeats at least."""
-
-CLAIM_ADVICE = (
-    "for a message that is redelivered, or has the header `republished`, send `started` with "
-    "reply_to, and run the job only if the answer is `accepted`"
-)
 
 KILLED = 128 + 15
 """Exit code of what SIGTERM kills."""
@@ -101,57 +96,6 @@ async def canceled_in_hello(stage: Stage) -> str:
     return "dropped unrun"
 
 
-async def claim(stage: Stage) -> str:
-    """A job that may have ended is claimed, and starts when the claim is accepted."""
-    token = stage.scheduler.new_token()
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(),
-        token=token,
-        headers={"republished": True},
-        conduct=Conduct(delay=ANSWER_DELAY),
-    )
-    await _claimed(stage, job, "a job with the header `republished`", stage.plan.patience)
-    token = stage.scheduler.new_token()
-    was_cut = stage.cut_at_delivery(token)
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(), token=token, conduct=Conduct(delay=ANSWER_DELAY)
-    )
-    if not await stage.until(was_cut):
-        raise Unmet(*why_no_report(stage, job))
-    await _claimed(stage, job, "a redelivered job", stage.plan.start_timeout)
-    return "claimed, then run"
-
-
-async def _claimed(stage: Stage, job: HandedOut, what: str, seconds: float) -> None:
-    report = await stage.ended(job, seconds)
-    if report is None:
-        raise Unmet(*why_no_report(stage, job))
-    if not _claims(stage, job):
-        raise Unmet(f"it runs {what} without a claim", CLAIM_ADVICE)
-    answered = stage.scheduler.answered.get((job.token, "started"))
-    if answered is None or report.at < answered:
-        raise Unmet(f"it runs {what} before its claim is answered", CLAIM_ADVICE)
-    result_of(report)
-
-
-def _claims(stage: Stage, job: HandedOut) -> list[Report]:
-    return [each for each in stage.journal.reports_on(job.token, "started") if each.wants_answer]
-
-
-async def claim_refused(stage: Stage) -> str:
-    """A job whose claim is refused never starts."""
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(),
-        headers={"republished": True},
-        conduct=Conduct({"started": "canceled"}, delay=ANSWER_DELAY),
-    )
-    await stage.until(lambda: stage.settled(job) or stage.final(job))
-    if stage.final(job) and not _claims(stage, job):
-        raise Unmet("it runs a republished job without a claim", CLAIM_ADVICE)
-    await dropped(stage, job, "a job whose claim was answered `canceled`")
-    return "dropped unrun"
-
-
 async def lease(stage: Stage) -> str:
     """A long job is held by a lease."""
     job = await _leased(stage, LEASED, Conduct(delay=ANSWER_DELAY))
@@ -162,6 +106,7 @@ async def lease(stage: Stage) -> str:
     beats = stage.journal.reports_on(job.token, "heartbeat", "lease")
     for beat in beats:
         valid(beat)
+    check_names(stage, job)
     times = [beat.at for beat in beats] + [report.at]
     gap = max(later - earlier for earlier, later in pairwise(times))
     if gap > LEASE:
@@ -421,8 +366,7 @@ def _check_answer_was_read(stage: Stage, taken: int | None) -> None:
 CHECKS = (
     Check("hello", "says hello before it takes jobs, and again", hello),
     Check("canceled_in_hello", "never starts what the answer to hello cancels", canceled_in_hello),
-    Check("claim", "claims a job that may have ended before", claim),
-    Check("claim_refused", "never starts a job whose claim is refused", claim_refused),
+    *claims.CHECKS,
     Check("lease", "holds a long job by a lease", lease),
     Check("lease_lost", "stops a job whose lease is lost", lease_lost),
     Check("held_through_cut", "keeps a leased job through a lost connection", held_through_cut),

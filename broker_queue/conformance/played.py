@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -46,10 +46,12 @@ class Conduct:
     Attributes:
         verdicts: by kind of report; `accepted` where nothing is said.
         delay: seconds before the answer.
+        unanswered: how many, from the first on, are not answered.
     """
 
     verdicts: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,9 @@ class PlayedScheduler:
     def _on_report(self, report: Delivery) -> None:
         token, kind = report.correlation_id or "", report.type or "finished"
         conduct = self._conducts.get(token, Conduct())
+        if report.reply_to and conduct.unanswered:
+            self._conducts[token] = replace(conduct, unanswered=conduct.unanswered - 1)
+            return
         verdict = conduct.verdicts.get(kind, "accepted")
         lease = LEASE if verdict == "accepted" and kind in ("lease", "heartbeat") else None
         state = State.RUNNING if verdict == "accepted" else State.CANCELED

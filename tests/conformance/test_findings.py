@@ -123,6 +123,13 @@ def test_settlements_and_deliveries_are_those_of_a_job() -> None:
     assert kept.settlements("b") == []
 
 
+def test_the_answer_to_a_report_is_no_delivery_of_its_job() -> None:
+    answer = Delivered(1, "", "amq.gen-1", False, Properties(correlation_id="t"), b"{}")
+    kept = journal(given(), Settled(given(), "ack"), answer)
+    assert [each.order for each in kept.deliveries("t")] == [0]
+    assert not kept.is_held("t")
+
+
 # Results.
 
 

@@ -108,8 +108,15 @@ FAULTS = (
     # Claims and leases.
     fails("no-claim", "claim", "runs a job with the header `republished` without a claim"),
     fails("claims-unawaited", "claim", "before its claim is answered"),
+    fails("claims-beside", "claim", "starts a job with the header `republished` before its claim"),
+    fails("another-name", "claim", "started names the worker 'somebody', and its hello 'wrong-"),
     fails("no-claim", "claim_refused", "without a claim", "reply_to"),
     fails("ignores-claim", "claim_refused", "it ran a job whose claim was answered `canceled`"),
+    fails("no-claim", "claim_unanswered", "runs a republished job without a claim"),
+    fails("runs-unanswered", "claim_unanswered", "2.0 s after a claim that was not answered"),
+    warns("asks-once", "claim_unanswered", "has not asked again 13 s after", "may be lost"),
+    fails("another-heartbeat", "lease", "heartbeat names the worker 'somebody', and its hello"),
+    warns("named-at-start", "lease", "names itself in `started`, and not in `lease` and `heartb"),
     fails("no-lease", "lease", "asks for no lease within", "lease_after"),
     fails("lease-unanswered", "lease", "asks for a lease without reply_to"),
     fails("ack-before-lease", "lease", "acknowledges before its lease is granted"),
@@ -160,7 +167,9 @@ async def test_every_fault_is_found(check: str, broker_url: str) -> None:
 
 
 def test_every_fault_is_a_fault_of_the_worker() -> None:
-    source = Path(WRONG_WORKER[-1]).read_text(encoding="utf-8")
+    script = Path(WRONG_WORKER[-1])
+    files = (script, script.with_name("wrong_wire.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     assert not [fault.name for fault in FAULTS if f'"{fault.name}"' not in source]
 
 

@@ -82,8 +82,8 @@ class Journal:
         """Connections that are over."""
         self._holders: dict[str, tuple[int, int]] = {}
         """Connection and channel on which a job's message is held unacknowledged, by its token."""
-        self._consumers: set[tuple[int, int, str]] = set()
-        """Connections, channels and queues that are consumed now."""
+        self._consumers: dict[tuple[int, int, str], int] = {}
+        """How many there are now, by connection, channel and queue; of what is only got, none."""
 
     def add(self, entry: Entry) -> None:
         """Take down what has passed."""
@@ -103,8 +103,9 @@ class Journal:
     def _follow(self, entry: Entry) -> None:
         """Keep up with what is consumed and held now."""
         match entry.event:
-            case Consumed(channel=channel, queue=queue):
-                self._consumers.add((entry.connection, channel, queue))
+            case Consumed(channel=channel, queue=queue, once=once):
+                place = (entry.connection, channel, queue)
+                self._consumers[place] = self._consumers.get(place, 0) + (not once)
             case Delivered(channel=channel, properties=properties) if self._is_job(entry.event):
                 self._holders[properties.correlation_id or ""] = (entry.connection, channel)
             case Settled(message=message):
@@ -116,7 +117,9 @@ class Journal:
                 self._let_go(lambda other, _: other == entry.connection)
 
     def _let_go(self, is_over: Callable[[int, int], bool]) -> None:
-        self._consumers = {each for each in self._consumers if not is_over(*each[:2])}
+        self._consumers = {
+            place: count for place, count in self._consumers.items() if not is_over(*place[:2])
+        }
         self._holders = {
             token: holder for token, holder in self._holders.items() if not is_over(*holder)
         }
@@ -124,6 +127,13 @@ class Journal:
     def is_consumed(self, queue: str) -> bool:
         """Return whether the worker consumes a queue now."""
         return any(each == queue for _, _, each in self._consumers)
+
+    def consumer_count(self, queue: str) -> int:
+        """Return how many consumers the worker has on a queue now, at most.
+
+        One that it has canceled counts on.
+        """
+        return sum(count for (_, _, each), count in self._consumers.items() if each == queue)
 
     def is_held(self, token: str) -> bool:
         """Return whether the worker has the message of a job now, unacknowledged."""

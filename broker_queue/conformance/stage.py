@@ -32,6 +32,13 @@ PURGE_AGAIN = 0.2
 """Seconds."""
 
 
+OTHER_STAYS = 3.0
+"""Seconds after which a consumer that the kit does not see is no left-over of a lost connection."""
+
+LOOK_AGAIN = 0.2
+"""Seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A rehearsal.
@@ -82,6 +89,8 @@ class Stage:
         """Why nothing more can be looked at; empty as long as something can."""
         self.refusals_seen = 0
         """Mistakes for which the broker closed something, and which are told."""
+        self.others_told = False
+        """Whether it is told that others take from the queue."""
         self._losses = 0
         self.cuts = 0
         """How often the worker's connections were broken on purpose."""
@@ -174,6 +183,15 @@ class Stage:
     def takes_jobs(self) -> bool:
         """Whether the worker consumes the queue at present."""
         return self.journal.is_consumed(self.queue)
+
+    async def others(self) -> int:
+        """Return how many consumers the queue has that did not come by the way of the kit."""
+        deadline = time.monotonic() + OTHER_STAYS
+        while True:
+            found = await self.place.consumers() - self.journal.consumer_count(self.queue)
+            if found <= 0 or time.monotonic() > deadline:
+                return max(0, found)
+            await asyncio.sleep(LOOK_AGAIN)
 
     def cut(self) -> None:
         """Break the worker's connections."""

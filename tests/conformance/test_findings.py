@@ -116,6 +116,17 @@ def test_what_a_worker_holds_and_consumes_now(
     assert kept.is_consumed("bq.jobs.kind") is consumes
 
 
+def test_consumers_are_counted_on_each_channel_and_what_is_only_got_is_none() -> None:
+    one, other = Consumed(1, "q", False, 1), Consumed(2, "q", False, 1)
+    kept = journal(
+        one, one, other, Consumed(3, "q", False, 1, once=True), Consumed(1, "p", False, 1)
+    )
+    assert kept.consumer_count("q") == 3
+    kept.add(Entry(9.0, 1, Refused(1, "channel", 406, "")))
+    assert kept.consumer_count("q") == 1
+    assert (kept.is_consumed("p"), kept.is_consumed("q")) == (False, True)
+
+
 def test_settlements_and_deliveries_are_those_of_a_job() -> None:
     kept = journal(given("a"), given("b"), Settled(given("a"), "requeue"), given("a"))
     assert [(each.order, each.how) for each in kept.settlements("a")] == [(2, "requeue")]

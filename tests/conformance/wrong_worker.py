@@ -136,6 +136,11 @@ class WrongWorker(Wire):
             queue = f"{NAMESPACE}.dead"
         no_ack = self.has("auto-ack")
         await life.channel.basic_consume(queue, self.on_job, no_ack=no_ack)
+        if self.has("three-consumers"):
+            await life.channel.basic_consume(queue, self.on_job)
+            other = await life.connection.channel()
+            await other.basic_qos(prefetch_count=1)
+            await other.basic_consume(queue, self.on_job)
 
     async def stay(self, life: Life) -> None:
         """Say hello again and again until the connection is lost or the worker stops."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from broker_queue.conformance.check import Check, Unmet
-from broker_queue.conformance.journal import Report
+from broker_queue.conformance.copies import has_come_again
+from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import dropped, finish, result_of, why_no_report
 from broker_queue.conformance.naming import check_names
 from broker_queue.conformance.played import Conduct, HandedOut
@@ -82,7 +83,32 @@ async def claim_refused(stage: Stage) -> str:
     if stage.final(job) and not _claims(stage, job):
         raise Unmet("it runs a republished job without a claim", CLAIM_ADVICE)
     await dropped(stage, job, "a job whose claim was answered `canceled`")
+    await _not_run_again(stage)
     return "dropped unrun"
+
+
+async def _not_run_again(stage: Stage) -> None:
+    """Return if a job whose message comes again after its end is not run a second time.
+
+    Raises:
+        Unmet: it is.
+    """
+    args = stage.plan.rehearsal.normal_args()
+    job = await stage.hand_out(args)
+    await finish(stage, job)
+    copy = await stage.hand_out(args, token=job.token, headers={"republished": True})
+    if not await stage.until(lambda: has_come_again(stage, copy)):
+        raise Unmet(*why_no_report(stage, copy))
+    if not await stage.until(lambda: not stage.journal.is_held(copy.token)):
+        raise Unmet(
+            "it keeps the message of a job that has ended, when it comes again",
+            "acknowledge it: else it keeps its place in the prefetch",
+        )
+    if len(stage.journal.reports_on(job.token, *FINAL)) > 1:
+        how = "though its claim is answered `stale`" if _claims(stage, job) else "without a claim"
+        raise Unmet(
+            f"it runs a job again that has ended, when its message comes again, {how}", CLAIM_ADVICE
+        )
 
 
 async def claim_unanswered(stage: Stage) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, TypeGuard
 
 import msgspec
@@ -80,8 +81,8 @@ class Journal:
         """Requests ``hello``; their token is the request's correlation id."""
         self.losses = 0
         """Connections that are over."""
-        self._holders: dict[str, tuple[int, int]] = {}
-        """Connection and channel on which a job's message is held unacknowledged, by its token."""
+        self._holders: list[tuple[int, int, str]] = []
+        """Connections, channels and tokens of the jobs' messages that are held unacknowledged."""
         self._consumers: dict[tuple[int, int, str], int] = {}
         """How many there are now, by connection, channel and queue; of what is only got, none."""
 
@@ -107,9 +108,12 @@ class Journal:
                 place = (entry.connection, channel, queue)
                 self._consumers[place] = self._consumers.get(place, 0) + (not once)
             case Delivered(channel=channel, properties=properties) if self._is_job(entry.event):
-                self._holders[properties.correlation_id or ""] = (entry.connection, channel)
+                token = properties.correlation_id or ""
+                self._holders.append((entry.connection, channel, token))
             case Settled(message=message):
-                self._holders.pop(message.properties.correlation_id or "", None)
+                token = message.properties.correlation_id or ""
+                with suppress(ValueError):
+                    self._holders.remove((entry.connection, message.channel, token))
             case Refused(scope="channel", channel=channel):
                 self._let_go(lambda other, number: (other, number) == (entry.connection, channel))
             case Lost():
@@ -120,9 +124,7 @@ class Journal:
         self._consumers = {
             place: count for place, count in self._consumers.items() if not is_over(*place[:2])
         }
-        self._holders = {
-            token: holder for token, holder in self._holders.items() if not is_over(*holder)
-        }
+        self._holders = [holder for holder in self._holders if not is_over(*holder[:2])]
 
     def is_consumed(self, queue: str) -> bool:
         """Return whether the worker consumes a queue now."""
@@ -136,8 +138,8 @@ class Journal:
         return sum(count for (_, _, each), count in self._consumers.items() if each == queue)
 
     def is_held(self, token: str) -> bool:
-        """Return whether the worker has the message of a job now, unacknowledged."""
-        return token in self._holders
+        """Return whether the worker has a message of a job now, unacknowledged."""
+        return any(each == token for _, _, each in self._holders)
 
     def consumers(self, queue: str) -> list[Consumed]:
         """Return the consumers that were started on a queue."""

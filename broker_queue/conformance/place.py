@@ -62,14 +62,14 @@ class Place:
                 found.append(self._job_queue(job_type, channel))
         return found
 
-    async def consumers(self) -> int:
-        """Return how many consumers the broker counts on the queue of the jobs.
+    async def depth(self) -> QueueDepth:
+        """Return how many jobs lie in the queue, and how many consumers it has.
 
         Raises:
             Unavailable: the broker does not answer.
         """
         depth = await self._depth(await self._connection.session(), self._queue)
-        return 0 if depth is None else depth.consumers
+        return QueueDepth(0, 0) if depth is None else depth
 
     async def empty(self) -> None:
         """Drop the jobs that lie in the queue.

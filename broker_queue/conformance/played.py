@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from broker_queue.amqp.channel import Delivery, Outgoing
 from broker_queue.amqp.failures import as_unavailable
+from broker_queue.conformance.journal import FINAL
 from broker_queue.conformance.place import Place
 from broker_queue.errors import Unavailable
 from broker_queue.graph import new_job_id
@@ -44,7 +45,7 @@ class Conduct:
     """How reports on one job are answered.
 
     Attributes:
-        verdicts: by kind of report; `accepted` where nothing is said.
+        verdicts: by kind of report; where nothing is said, `accepted` until its end was reported, then `stale`.
         delay: seconds before the answer.
         unanswered: how many, from the first on, are not answered.
     """
@@ -80,6 +81,8 @@ class PlayedScheduler:
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
         self._conducts: dict[str, Conduct] = {}
+        self._ended: set[str] = set()
+        """Tokens of jobs whose end was reported: what else is asked about them is stale."""
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
         self.greeted = 0
@@ -94,6 +97,10 @@ class PlayedScheduler:
     def conduct(self, token: str, conduct: Conduct) -> None:
         """Answer reports on this job so from now on."""
         self._conducts[token] = conduct
+
+    def end(self, token: str) -> None:
+        """Note that the end of a job was reported."""
+        self._ended.add(token)
 
     async def hand_out(
         self, args: bytes, *, token: str, order: int, headers: dict[str, Any] | None = None
@@ -203,7 +210,8 @@ class PlayedScheduler:
         if report.reply_to and conduct.unanswered:
             self._conducts[token] = replace(conduct, unanswered=conduct.unanswered - 1)
             return
-        verdict = conduct.verdicts.get(kind, "accepted")
+        is_over = token in self._ended and kind not in FINAL
+        verdict = conduct.verdicts.get(kind, "stale" if is_over else "accepted")
         lease = LEASE if verdict == "accepted" and kind in ("lease", "heartbeat") else None
         state = State.RUNNING if verdict == "accepted" else State.CANCELED
         self._answer_later(report, verdict, ReportAnswer(state=state, lease=lease), conduct.delay)

@@ -131,7 +131,8 @@ class WrongWorker(Wire):
             }
             await life.channel.queue_declare(queue, durable=True, arguments=arguments)
         if not self.has("no-prefetch"):
-            await life.channel.basic_qos(prefetch_count=self.concurrency)
+            factor = 2 if self.has("takes-in-advance") else 1
+            await life.channel.basic_qos(prefetch_count=factor * self.concurrency)
         if self.has("another-queue"):
             queue = f"{NAMESPACE}.dead"
         no_ack = self.has("auto-ack")
@@ -170,7 +171,7 @@ class WrongWorker(Wire):
         """Give up what the broker will give to somebody else."""
         self.life = None
         self.connected.clear()
-        for running in list(self.running.values()):
+        for running in [] if self.has("runs-again-at-cut") else list(self.running.values()):
             if not running.is_leased or self.has("lost-at-cut"):
                 running.is_lost = True
                 running.stop()
@@ -230,16 +231,35 @@ class WrongWorker(Wire):
         with suppress(*LOST):
             if (properties.headers or {}).get("protocol", 1) > 1 and not self.has("runs-newer"):
                 await self.settle(message, "requeue" if self.has("requeues-newer") else "reject")
-            elif token in self.running:
-                await self.settle(message, "ack")
+            elif self.is_copy(token, message.redelivered):
+                await self.drop_copy(message, token)
             elif token in self.canceled:
                 await self.drop(message, token)
-            else:
+            elif await self.has_slot():
                 running = self.running[token] = Running(message, life)
                 try:
                     await self.execute(token, running)
                 finally:
-                    del self.running[token]
+                    self.running.pop(token, None)
+
+    async def has_slot(self) -> bool:
+        """Whether a job may begin, before the worker stops."""
+        while self.has("takes-in-advance") and len(self.running) >= self.concurrency:
+            if self.stopping.is_set():
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def is_copy(self, token: str, redelivered: bool) -> bool:
+        if self.has("runs-again-at-cut" if redelivered else "runs-copies"):
+            return False
+        return token in self.running
+
+    async def drop_copy(self, message: DeliveredMessage, token: str) -> None:
+        if self.has("releases-copies"):
+            await self.report("released", b"{}", token)
+        if not self.has("keeps-copies"):
+            await self.settle(message, "ack")
 
     async def execute(self, token: str, running: Running) -> None:
         message = running.message
@@ -264,7 +284,7 @@ class WrongWorker(Wire):
         if kind in {"reject", "requeue"}:
             await self.settle(message, kind)
             return
-        if running.is_leased:
+        if running.is_leased or self.has("runs-again-at-cut"):
             await self.connected.wait()
         await self.report(kind, result, token)
         if running.is_leased:
@@ -295,12 +315,13 @@ class WrongWorker(Wire):
         republished = (message.header.properties.headers or {}).get("republished")
         if not (message.redelivered or republished) or self.has("no-claim"):
             return True
+        accepted = {"accepted", "stale"} if self.has("runs-stale") else {"accepted"}
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ASK_AGAIN):
                     waits = not self.has("claims-unawaited")
                     answer = await self.ask_about(token, "started", wait=waits)
-                    return answer is None or self.has("ignores-claim") or answer[0] == "accepted"
+                    return answer is None or self.has("ignores-claim") or answer[0] in accepted
             if self.has("runs-unanswered"):
                 return True
             if self.has("asks-once"):

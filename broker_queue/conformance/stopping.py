@@ -7,6 +7,7 @@ import time
 
 from broker_queue.conformance.check import Unchecked, Unmet
 from broker_queue.conformance.looking import args_or_unchecked, why_no_report
+from broker_queue.conformance.played import HandedOut
 from broker_queue.conformance.process import WorkerProcess
 from broker_queue.conformance.stage import GRACE, Stage, Stopped
 from broker_queue.errors import RequestError
@@ -97,30 +98,22 @@ async def _first_stop(stage: Stage) -> Stopped:
 
 async def _told_to_stop(stage: Stage, process: WorkerProcess) -> Stopped:
     """Return what becomes of the worker, and of jobs of which it has begun some."""
-    args = stage.plan.rehearsal.slow_args(TAKES) or stage.plan.rehearsal.normal_args()
-    jobs = [await stage.hand_out(args) for _ in range(AT_STOP)]
+    journal, rehearsal = stage.journal, stage.plan.rehearsal
+    args = rehearsal.slow_args(TAKES) or rehearsal.normal_args()
+    jobs = await asyncio.gather(*(stage.hand_out(args) for _ in range(AT_STOP)))
     if not await stage.until(lambda: any(stage.delivered(job) for job in jobs)):
         raise Unmet(*why_no_report(stage, jobs[0]))
     await asyncio.sleep(GRACE)
-    held = {job.token for job in jobs if stage.journal.is_held(job.token)}
+    held = {job.token for job in jobs if journal.is_held(job.token)}
     told = time.monotonic()
     process.ask_to_stop()
     limit = GRACE if process.ignores_stop else stage.plan.stop_timeout
     if not await stage.until(lambda: process.exit_code is not None, limit):
         process.ignores_stop = True
-    seconds, journal = time.monotonic() - told, stage.journal
+    seconds = time.monotonic() - told
     done = {job.token for job in jobs if stage.final(job)}
     released = {job.token for job in jobs if journal.reports_on(job.token, "released")} - done
-    lost = (
-        {
-            job.token
-            for job in jobs
-            if any(each.how == "ack" for each in journal.settlements(job.token))
-            and not journal.reports_on(job.token, "lease")
-        }
-        - done
-        - released
-    )
+    lost = {job.token for job in jobs if _is_dropped(stage, job)} - done - released
     begun = {job.token for job in jobs if journal.reports_on(job.token, "started", "lease")}
     for job in jobs:
         stage.forget(job)
@@ -134,6 +127,13 @@ async def _told_to_stop(stage: Stage, process: WorkerProcess) -> Stopped:
         abandoned=len(begun - done - released - lost),
         unbegun=len(held - begun - done - released - lost),
     )
+
+
+def _is_dropped(stage: Stage, job: HandedOut) -> bool:
+    """Whether the message of a job is acknowledged, and not because it is held by lease."""
+    settlements = stage.journal.settlements(job.token)
+    is_leased = bool(stage.journal.reports_on(job.token, "lease"))
+    return any(each.how == "ack" for each in settlements) and not is_leased
 
 
 async def _take_back(stage: Stage, stopped: Stopped) -> None:

@@ -273,6 +273,16 @@ def test_a_check_is_shown_with_what_to_change() -> None:
     assert len({len(line) - len(line.lstrip()) for line in (second, *advice)}) == 1
 
 
+def test_on_a_narrow_terminal_words_stay_whole_and_in_their_column() -> None:
+    result = Result("hello", 3, "says hello", FAILED, "it does not say hello at all", "say it " * 8)
+    first, *others = (line.plain for line in check_lines(result, 50))
+    column = first.index("says hello")
+    assert [line[:column].strip() for line in others] == [""] * len(others)
+    assert max(map(len, (first, *others))) <= 50
+    words = " ".join(line[column:] for line in (first, *others)).split()
+    assert words == f"says hello: it does not say hello at all → {'say it ' * 8}".split()
+
+
 def test_a_check_that_has_passed_shows_what_was_seen() -> None:
     (line,) = check_lines(Result("started", 2, "says so", PASSED, "after 50 ms"))
     assert line.plain.endswith("  after 50 ms")
@@ -300,7 +310,7 @@ def test_junit_counts_and_names_every_check() -> None:
     ]
     failure = cases[2].find("failure")
     assert failure is not None
-    assert (failure.get("message"), failure.text) == ("seen", "seen\nchange it")
+    assert (failure.get("message"), failure.text) == ("seen", "seen\n→ change it")
 
 
 def test_junit_of_some_checks_has_no_level() -> None:

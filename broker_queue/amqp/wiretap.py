@@ -76,6 +76,8 @@ class Consumed(NamedTuple):
     no_ack: bool
     prefetch: int
     """What it may hold unacknowledged; 0 is without bound."""
+    once: bool = False
+    """It asks for one message (``get``), and starts no consumer."""
 
 
 class ConfirmsAsked(NamedTuple):
@@ -289,8 +291,9 @@ def _takes(channel: _Channel, found: Any) -> Iterator[Consumed]:
         channel.no_ack[tag] = no_ack
     else:
         channel.unnamed.append(no_ack)
-    prefetch = channel.prefetch if isinstance(found, commands.Basic.Consume) else 1
-    yield Consumed(channel.number, found.queue or channel.declared, no_ack, prefetch)
+    once = isinstance(found, commands.Basic.Get)
+    prefetch = 1 if once else channel.prefetch
+    yield Consumed(channel.number, found.queue or channel.declared, no_ack, prefetch, once)
 
 
 def _prepares(channel: _Channel, found: Any) -> Iterator[Declared | Bound]:

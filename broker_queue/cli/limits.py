@@ -92,6 +92,18 @@ def number(value: Any, low: int, high: int) -> float:
     return value
 
 
+def whole_in(text: str, low: int, high: int, what: str = "a whole number", also: str = "") -> int:
+    """Return the whole number that is written there; `also` names what may stand in its place.
+
+    Raises:
+        ValueError: it is out of bounds, or none.
+    """
+    try:
+        return whole(int(text), low, high)
+    except ValueError:
+        raise ValueError(f"expected {what} from {low} to {high:,}{also}, got {text!r}") from None
+
+
 def process_count(text: str) -> int:
     """Return a number of processes; ``auto`` is one for each CPU that this process may use.
 
@@ -100,12 +112,7 @@ def process_count(text: str) -> int:
     """
     if text == "auto":
         return min(_usable_cpus(), MAX_PROCESSES)
-    try:
-        return whole(int(text), 1, MAX_PROCESSES)
-    except ValueError:
-        raise ValueError(
-            f"expected a whole number from 1 to {MAX_PROCESSES:,}, or auto, got {text!r}"
-        ) from None
+    return whole_in(text, 1, MAX_PROCESSES, also=", or auto")
 
 
 def _usable_cpus() -> int:

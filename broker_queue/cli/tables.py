@@ -193,12 +193,13 @@ class TableOutput:
             self._out.print(Text.assemble((f"{name:<{width}}  ", DIM), str(value)), soft_wrap=True)
 
     def checked(self, result: Result) -> None:
-        for line in check_lines(result):
+        width = self._out.width if self._out.is_terminal else None
+        for line in check_lines(result, width):
             self._out.print(line, soft_wrap=True)
 
     def rated(self, rating: Rating) -> None:
         self._out.print()
-        self._out.print(rating_line(rating), soft_wrap=True)
+        self._out.print(rating_line(rating), soft_wrap=not self._out.is_terminal)
 
     def board(self) -> AbstractContextManager[Board]:
         from broker_queue.cli.live import LiveBoard, PlainBoard  # only for watch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import suppress
+from typing import NamedTuple, TypeGuard
 
 import msgspec
 
@@ -80,10 +81,10 @@ class Journal:
         """Requests ``hello``; their token is the request's correlation id."""
         self.losses = 0
         """Connections that are over."""
-        self._holders: dict[str, tuple[int, int]] = {}
-        """Connection and channel on which a job's message is held unacknowledged, by its token."""
-        self._consumers: set[tuple[int, int, str]] = set()
-        """Connections, channels and queues that are consumed now."""
+        self._holders: list[tuple[int, int, str]] = []
+        """Connections, channels and tokens of the jobs' messages that are held unacknowledged."""
+        self._consumers: dict[tuple[int, int, str], int] = {}
+        """How many there are now, by connection, channel and queue; of what is only got, none."""
 
     def add(self, entry: Entry) -> None:
         """Take down what has passed."""
@@ -103,12 +104,16 @@ class Journal:
     def _follow(self, entry: Entry) -> None:
         """Keep up with what is consumed and held now."""
         match entry.event:
-            case Consumed(channel=channel, queue=queue):
-                self._consumers.add((entry.connection, channel, queue))
-            case Delivered(channel=channel, properties=properties):
-                self._holders[properties.correlation_id or ""] = (entry.connection, channel)
+            case Consumed(channel=channel, queue=queue, once=once):
+                place = (entry.connection, channel, queue)
+                self._consumers[place] = self._consumers.get(place, 0) + (not once)
+            case Delivered(channel=channel, properties=properties) if self._is_job(entry.event):
+                token = properties.correlation_id or ""
+                self._holders.append((entry.connection, channel, token))
             case Settled(message=message):
-                self._holders.pop(message.properties.correlation_id or "", None)
+                token = message.properties.correlation_id or ""
+                with suppress(ValueError):
+                    self._holders.remove((entry.connection, message.channel, token))
             case Refused(scope="channel", channel=channel):
                 self._let_go(lambda other, number: (other, number) == (entry.connection, channel))
             case Lost():
@@ -116,18 +121,25 @@ class Journal:
                 self._let_go(lambda other, _: other == entry.connection)
 
     def _let_go(self, is_over: Callable[[int, int], bool]) -> None:
-        self._consumers = {each for each in self._consumers if not is_over(*each[:2])}
-        self._holders = {
-            token: holder for token, holder in self._holders.items() if not is_over(*holder)
+        self._consumers = {
+            place: count for place, count in self._consumers.items() if not is_over(*place[:2])
         }
+        self._holders = [holder for holder in self._holders if not is_over(*holder[:2])]
 
     def is_consumed(self, queue: str) -> bool:
         """Return whether the worker consumes a queue now."""
         return any(each == queue for _, _, each in self._consumers)
 
+    def consumer_count(self, queue: str) -> int:
+        """Return how many consumers the worker has on a queue now, at most.
+
+        One that it has canceled counts on.
+        """
+        return sum(count for (_, _, each), count in self._consumers.items() if each == queue)
+
     def is_held(self, token: str) -> bool:
-        """Return whether the worker has the message of a job now, unacknowledged."""
-        return token in self._holders
+        """Return whether the worker has a message of a job now, unacknowledged."""
+        return any(each == token for _, _, each in self._holders)
 
     def consumers(self, queue: str) -> list[Consumed]:
         """Return the consumers that were started on a queue."""
@@ -167,8 +179,12 @@ class Journal:
         return [
             Moment(order, entry.at)
             for order, entry in enumerate(self.entries)
-            if isinstance(entry.event, Delivered) and entry.event.properties.correlation_id == token
+            if self._is_job(entry.event) and entry.event.properties.correlation_id == token
         ]
+
+    def _is_job(self, event: Event) -> TypeGuard[Delivered]:
+        """Whether this is a job's message; answers to what is reported on it have its token, too."""
+        return isinstance(event, Delivered) and event.exchange == self._names.jobs
 
     def heard_control(self, after: int) -> bool:
         """Return whether the worker was given a control message after that many entries."""

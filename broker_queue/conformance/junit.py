@@ -38,7 +38,8 @@ def _add_case(suite: ET.Element, result: Result) -> None:
         name=f"{result.check}: {result.title}",
         time=f"{result.seconds:.3f}",
     )
-    text = _clean(f"{result.text}\n{result.advice}".strip())
+    advice = [f"→ {line}" for line in result.advice.splitlines()]
+    text = _clean("\n".join([result.text, *advice]))
     if result.outcome is Outcome.FAILED:
         ET.SubElement(case, "failure", message=_clean(result.text)).text = text
     elif result.outcome is Outcome.UNCHECKED:

@@ -18,6 +18,7 @@ from broker_queue.conformance.looking import (
 from broker_queue.conformance.played import HandedOut
 from broker_queue.conformance.rehearsal import ODD_ARGS, Likeness, likeness
 from broker_queue.conformance.stage import Stage
+from broker_queue.conformance.stopping import stop
 
 SEVERAL = 20
 
@@ -222,4 +223,5 @@ CHECKS = (
     Check("several", "answers each of several jobs once", several),
     Check("odd_args", "passes on any JSON", odd_args),
     Check("redelivery", "does a job again whose report was lost with the connection", redelivery),
+    Check("stop", "ends when it is told to stop, and loses no job", stop),
 )

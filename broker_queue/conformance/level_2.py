@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker_queue.conformance.check import Check, Unmet
+from broker_queue.conformance.copies import copies
 from broker_queue.conformance.looking import (
     acknowledged,
     args_or_unchecked,
@@ -17,6 +18,7 @@ from broker_queue.conformance.looking import (
 from broker_queue.conformance.played import HandedOut
 from broker_queue.conformance.rehearsal import FAILURE
 from broker_queue.conformance.stage import GRACE, Stage
+from broker_queue.conformance.stopping import stop_in_order
 from broker_queue.protocol.reports import Failed
 
 SLOW = 4.0
@@ -257,8 +259,12 @@ CHECKS = (
     Check("failed", "reports a failure with code and message", failed),
     Check("malformed", "fails a job whose args are wrong, and goes on", malformed),
     Check("started", "says that a job has started", started),
+    Check("copies", "does not start a job twice whose message comes again", copies),
     Check("cancel_running", "stops a running job that is canceled", cancel_running),
     Check("cancel_before", "never starts a job that was canceled before", cancel_before),
     Check("tolerance", "ignores what it does not know", tolerance),
     Check("newer_protocol", "rejects a job of a newer protocol", newer_protocol),
+    Check(
+        "stop_in_order", "ends or gives back its jobs at SIGTERM, and exits with 0", stop_in_order
+    ),
 )

@@ -7,7 +7,9 @@ import time
 from itertools import pairwise
 
 from broker_queue.amqp.wiretap import Bound, Consumed, Delivered, Event, Opened
-from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance import claims
+from broker_queue.conformance.check import Check, Unmet
+from broker_queue.conformance.claims import ANSWER_DELAY
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import (
     args_or_unchecked,
@@ -19,6 +21,7 @@ from broker_queue.conformance.looking import (
     valid,
     why_no_report,
 )
+from broker_queue.conformance.naming import check_names
 from broker_queue.conformance.played import (
     HELLO_INTERVAL,
     LEASE,
@@ -27,29 +30,16 @@ from broker_queue.conformance.played import (
     HandedOut,
 )
 from broker_queue.conformance.stage import GRACE, Stage
+from broker_queue.conformance.stopping import shutdown
 from broker_queue.errors import RequestError
 from broker_queue.protocol.codec import decode
 from broker_queue.protocol.messages import Hello
-
-ANSWER_DELAY = 0.4
-"""Seconds that a worker has to wait for its answer: whoever does not wait is found out."""
 
 HELLOS_WITHIN = 5 * HELLO_INTERVAL
 LEASE_WITHIN = LEASE_AFTER + 3.0
 
 LEASED = LEASE_AFTER + 2 * LEASE
 """Seconds that a job takes which needs a lease and two heartbeats at least."""
-
-CLAIM_ADVICE = (
-    "for a message that is redelivered, or has the header `republished`, send `started` with "
-    "reply_to, and run the job only if the answer is `accepted`"
-)
-
-KILLED = 128 + 15
-"""Exit code of what SIGTERM kills."""
-
-AT_STOP = 12
-"""Jobs in the queue when the worker is told to stop."""
 
 
 async def hello(stage: Stage) -> str:
@@ -101,57 +91,6 @@ async def canceled_in_hello(stage: Stage) -> str:
     return "dropped unrun"
 
 
-async def claim(stage: Stage) -> str:
-    """A job that may have ended is claimed, and starts when the claim is accepted."""
-    token = stage.scheduler.new_token()
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(),
-        token=token,
-        headers={"republished": True},
-        conduct=Conduct(delay=ANSWER_DELAY),
-    )
-    await _claimed(stage, job, "a job with the header `republished`", stage.plan.patience)
-    token = stage.scheduler.new_token()
-    was_cut = stage.cut_at_delivery(token)
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(), token=token, conduct=Conduct(delay=ANSWER_DELAY)
-    )
-    if not await stage.until(was_cut):
-        raise Unmet(*why_no_report(stage, job))
-    await _claimed(stage, job, "a redelivered job", stage.plan.start_timeout)
-    return "claimed, then run"
-
-
-async def _claimed(stage: Stage, job: HandedOut, what: str, seconds: float) -> None:
-    report = await stage.ended(job, seconds)
-    if report is None:
-        raise Unmet(*why_no_report(stage, job))
-    if not _claims(stage, job):
-        raise Unmet(f"it runs {what} without a claim", CLAIM_ADVICE)
-    answered = stage.scheduler.answered.get((job.token, "started"))
-    if answered is None or report.at < answered:
-        raise Unmet(f"it runs {what} before its claim is answered", CLAIM_ADVICE)
-    result_of(report)
-
-
-def _claims(stage: Stage, job: HandedOut) -> list[Report]:
-    return [each for each in stage.journal.reports_on(job.token, "started") if each.wants_answer]
-
-
-async def claim_refused(stage: Stage) -> str:
-    """A job whose claim is refused never starts."""
-    job = await stage.hand_out(
-        stage.plan.rehearsal.normal_args(),
-        headers={"republished": True},
-        conduct=Conduct({"started": "canceled"}, delay=ANSWER_DELAY),
-    )
-    await stage.until(lambda: stage.settled(job) or stage.final(job))
-    if stage.final(job) and not _claims(stage, job):
-        raise Unmet("it runs a republished job without a claim", CLAIM_ADVICE)
-    await dropped(stage, job, "a job whose claim was answered `canceled`")
-    return "dropped unrun"
-
-
 async def lease(stage: Stage) -> str:
     """A long job is held by a lease."""
     job = await _leased(stage, LEASED, Conduct(delay=ANSWER_DELAY))
@@ -162,6 +101,7 @@ async def lease(stage: Stage) -> str:
     beats = stage.journal.reports_on(job.token, "heartbeat", "lease")
     for beat in beats:
         valid(beat)
+    check_names(stage, job)
     times = [beat.at for beat in beats] + [report.at]
     gap = max(later - earlier for earlier, later in pairwise(times))
     if gap > LEASE:
@@ -246,76 +186,6 @@ async def held_through_cut(stage: Stage) -> str:
     return "went on, and was reported over the next connection"
 
 
-async def shutdown(stage: Stage) -> str:
-    """Told to stop, it ends what runs and gives back the rest."""
-    process = stage.process
-    if process is None:
-        raise Unchecked("the kit starts no worker: give its command after --")
-    args = args_or_unchecked(stage.plan.rehearsal.slow_args(LEASE_AFTER), "--slow-args")
-    jobs = [await stage.hand_out(args) for _ in range(AT_STOP)]
-    if not await stage.until(lambda: any(stage.delivered(job) for job in jobs)):
-        raise Unmet(*why_no_report(stage, jobs[0]))
-    await asyncio.sleep(GRACE)
-    process.ask_to_stop()
-    limit = stage.plan.stop_timeout
-    if not await stage.until(lambda: process.exit_code is not None, limit):
-        raise Unmet(
-            f"it does not end within {limit:g} s of SIGTERM",
-            "take no more jobs, end or give back what runs, then exit",
-        )
-    if process.exit_code not in (0, KILLED):
-        said = "".join(f"\n{line}" for line in process.last_lines())
-        raise Unmet(
-            f"told to stop, it ends with exit code {process.exit_code}{said}",
-            "exit with 0 when told to stop by SIGTERM",
-        )
-    done = [job for job in jobs if stage.final(job)]
-    released = [job for job in jobs if stage.journal.reports_on(job.token, "released")]
-    over = {job.token for job in done + released}
-    lost = [job for job in jobs if stage.settled(job) and job.token not in over]
-    if any(stage.journal.settlements(job.token)[-1].how == "ack" for job in lost):
-        raise Unmet(
-            f"told to stop, it lost {len(lost)} of {len(jobs)} jobs: acknowledged without a report",
-            "acknowledge only what was reported on",
-        )
-    started = [job for job in jobs if stage.journal.reports_on(job.token, "started")]
-    abandoned = [job for job in started if job.token not in over]
-    if process.exit_code == KILLED:
-        _look_at_kill(stage, len(abandoned))
-    elif abandoned:
-        stage.remark(
-            f"told to stop, it abandons {len(abandoned)} running jobs",
-            "let running jobs end, for half a minute say, or report `released` of them",
-        )
-    if not any(_is_stopping(each) for each in stage.journal.hellos):
-        stage.remark(
-            "it does not say that it stops",
-            "send a last hello with `stopping` true: it is listed no more, at once",
-        )
-    back = len(jobs) - len(over)
-    return (
-        f"{len(done)} done, {len(released)} released, {back} back in the queue, exit code "
-        f"{process.exit_code}"
-    )
-
-
-def _look_at_kill(stage: Stage, abandoned: int) -> None:
-    """Remark that a worker ends as one that SIGTERM kills, which Java's do after their last words.
-
-    Raises:
-        Unmet: it does not hear the signal at all.
-    """
-    if abandoned:
-        raise Unmet(
-            f"SIGTERM kills it, with {abandoned} running jobs",
-            "handle SIGTERM: take no more jobs, end or give back what runs, then exit with 0",
-        )
-    stage.remark(
-        f"told to stop, it ends with exit code {KILLED}, as one that SIGTERM kills",
-        "exit with 0, so that what starts it knows that all is well",
-    )
-
-
 async def _leased(stage: Stage, seconds: float, conduct: Conduct) -> HandedOut:
     """Return a job that the worker holds by a lease.
 
@@ -356,13 +226,6 @@ def _read_hello(request: Report) -> Hello:
     if not request.wants_answer:
         raise Unmet("its hello has no reply_to", "have it answered: the answer has the settings")
     return told
-
-
-def _is_stopping(request: Report) -> bool:
-    try:
-        return decode(request.body, Hello).stopping
-    except RequestError:
-        return False
 
 
 def _opened(event: Event) -> bool:
@@ -421,10 +284,9 @@ def _check_answer_was_read(stage: Stage, taken: int | None) -> None:
 CHECKS = (
     Check("hello", "says hello before it takes jobs, and again", hello),
     Check("canceled_in_hello", "never starts what the answer to hello cancels", canceled_in_hello),
-    Check("claim", "claims a job that may have ended before", claim),
-    Check("claim_refused", "never starts a job whose claim is refused", claim_refused),
+    *claims.CHECKS,
     Check("lease", "holds a long job by a lease", lease),
     Check("lease_lost", "stops a job whose lease is lost", lease_lost),
     Check("held_through_cut", "keeps a leased job through a lost connection", held_through_cut),
-    Check("shutdown", "ends or gives back its jobs when it is told to stop", shutdown),
+    Check("shutdown", "ends or gives back its jobs when it is told to stop, and says so", shutdown),
 )

@@ -191,8 +191,7 @@ def _untaken(stage: Stage) -> tuple[str, str]:
         )
     return (
         f"it did not take the job within {stage.plan.patience:g} s",
-        "it must consume the queue all the time, and settle each message that it was given; if "
-        "another worker consumes the same queue, stop that one",
+        "it must consume the queue all the time, and settle each message that it was given",
     )
 
 

@@ -62,14 +62,14 @@ class Place:
                 found.append(self._job_queue(job_type, channel))
         return found
 
-    async def waiting(self) -> int:
-        """Return how many jobs lie in the queue.
+    async def depth(self) -> QueueDepth:
+        """Return how many jobs lie in the queue, and how many consumers it has.
 
         Raises:
             Unavailable: the broker does not answer.
         """
-        async with as_unavailable("the broker does not say how many jobs there are"):
-            return (await self.channel.look(self._queue.name)).messages
+        depth = await self._depth(await self._connection.session(), self._queue)
+        return QueueDepth(0, 0) if depth is None else depth
 
     async def empty(self) -> None:
         """Drop the jobs that lie in the queue.
@@ -210,13 +210,23 @@ class Place:
         Raises:
             Unavailable: the broker does not say.
         """
+        depth = await self._depth(session, queue)
+        if depth is None:
+            self._made.append(queue)
+        return depth
+
+    async def _depth(self, session: Session, queue: Queue) -> QueueDepth | None:
+        """Return what is in a queue, if it is there.
+
+        Raises:
+            Unavailable: the broker does not say.
+        """
         channel = await session.open_channel(confirms=False, essential=False)
         try:
             async with as_unavailable(f"queue {queue.name} cannot be looked at"):
                 try:
                     return await channel.look(queue.name)
                 except NOT_FOUND:
-                    self._made.append(queue)
                     return None
         finally:
             await channel.close()

@@ -8,12 +8,13 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from broker_queue.amqp.channel import Delivery, Outgoing
 from broker_queue.amqp.failures import as_unavailable
+from broker_queue.conformance.journal import FINAL
 from broker_queue.conformance.place import Place
 from broker_queue.errors import Unavailable
 from broker_queue.graph import new_job_id
@@ -41,12 +42,14 @@ class Conduct:
     """How reports on one job are answered.
 
     Attributes:
-        verdicts: by kind of report; `accepted` where nothing is said.
+        verdicts: by kind of report; where nothing is said, `accepted` until its end was reported, then `stale`.
         delay: seconds before the answer.
+        unanswered: how many, from the first on, are not answered.
     """
 
     verdicts: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class PlayedScheduler:
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
         self._conducts: dict[str, Conduct] = {}
+        self._ended: set[str] = set()
+        """Tokens of jobs whose end was reported: what else is asked about them is stale."""
         self.canceled: list[str] = []
         """Tokens that each answer to a ``hello`` names."""
         self.greeted = 0
@@ -89,6 +94,10 @@ class PlayedScheduler:
     def conduct(self, token: str, conduct: Conduct) -> None:
         """Answer reports on this job so from now on."""
         self._conducts[token] = conduct
+
+    def end(self, token: str) -> None:
+        """Note that the end of a job was reported."""
+        self._ended.add(token)
 
     async def hand_out(
         self, args: bytes, *, token: str, order: int, headers: dict[str, Any] | None = None
@@ -195,7 +204,11 @@ class PlayedScheduler:
     def _on_report(self, report: Delivery) -> None:
         token, kind = report.correlation_id or "", report.type or "finished"
         conduct = self._conducts.get(token, Conduct())
-        verdict = conduct.verdicts.get(kind, "accepted")
+        if report.reply_to and conduct.unanswered:
+            self._conducts[token] = replace(conduct, unanswered=conduct.unanswered - 1)
+            return
+        is_over = token in self._ended and kind not in FINAL
+        verdict = conduct.verdicts.get(kind, "stale" if is_over else "accepted")
         lease = LEASE if verdict == "accepted" and kind in ("lease", "heartbeat") else None
         state = State.RUNNING if verdict == "accepted" else State.CANCELED
         self._answer_later(report, verdict, ReportAnswer(state=state, lease=lease), conduct.delay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,8 @@ class WorkerProcess:
         self.deaths: list[Death] = []
         self.exit_code: int | None = None
         """How it ended after `ask_to_stop`."""
+        self.ignores_stop = False
+        """Whether it was found not to end when it was asked to."""
 
     @property
     def gave_up(self) -> bool:
@@ -96,6 +99,20 @@ class WorkerProcess:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL to one that does not stop."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR1)  # the guard passes it on so
+
+    async def start_again(self) -> None:
+        """Start it once more, after it was told to stop and has ended."""
+        self._stopping = False
+        self.exit_code = None
+        self._process = await self._start()
+        self._task = asyncio.create_task(self._run())
+        self._on_change()
 
     def last_lines(self) -> list[str]:
         """Return the end of what it printed."""

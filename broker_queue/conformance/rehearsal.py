@@ -65,6 +65,10 @@ class Rehearsal:
         """Return args of a job that takes so long, or None if none are known."""
         return self.slow or self._own({"seconds": seconds})
 
+    def timed_args(self, seconds: float) -> bytes:
+        """Return args of a job that takes so long; where that cannot be told, of one that ends soon."""
+        return self.normal or json.dumps({"seconds": seconds}).encode()
+
     def malformed_args(self) -> bytes | None:
         """Return args that the worker does not understand, or None if none are known."""
         return self.malformed or self._own("no object")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterator
+from typing import TypeAlias
 
+from broker_queue.address import URL_VARIABLE
 from broker_queue.conformance import level_1, level_2, level_3
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.looking import refusal
@@ -22,6 +24,9 @@ ALL = tuple(check.name for _, checks in CHECKS for check in checks)
 
 ESSENTIAL = frozenset({"consume", "result"})
 """Without these, nothing else can be seen."""
+
+Finding: TypeAlias = tuple[Outcome, str, str]
+"""How a check went, what was seen, and what to change."""
 
 NOT_FOUND = 404
 """The broker's reply code."""
@@ -71,7 +76,9 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
         return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
     begun = time.monotonic()
     try:
-        outcome, text, advice = await stage.place.unless_lost(_run(stage, check))
+        found = await stage.place.unless_lost(_run(stage, check))
+        others = await stage.place.unless_lost(stage.others())
+        outcome, text, advice = _tell_of_others(stage, others, found)
         await stage.place.unless_lost(stage.calm_down(failed=outcome is Outcome.FAILED))
     except Unavailable as problem:
         raise Unavailable(
@@ -89,7 +96,7 @@ async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Res
     return Result(check.name, level, check.title, outcome, text, advice, seconds)
 
 
-async def _run(stage: Stage, check: Check) -> tuple[Outcome, str, str]:
+async def _run(stage: Stage, check: Check) -> Finding:
     try:
         return Outcome.PASSED, await check.run(stage), ""
     except Unmet as unmet:
@@ -98,6 +105,24 @@ async def _run(stage: Stage, check: Check) -> tuple[Outcome, str, str]:
         return Outcome.FAILED, unmet.text, unmet.advice
     except Unchecked as reason:
         return Outcome.UNCHECKED, str(reason), ""
+
+
+def _tell_of_others(stage: Stage, count: int, found: Finding) -> Finding:
+    """Return what a check has found after what may be the reason of it: others are given its jobs."""
+    outcome, text, advice = found
+    if not count or (stage.others_told and outcome is not Outcome.FAILED):
+        return found
+    stage.others_told = True
+    who = "1 other consumer takes" if count == 1 else f"{count} other consumers take"
+    return (
+        Outcome.WARNING if outcome is Outcome.PASSED else outcome,
+        _joined(f"{who} jobs from queue {stage.queue}, past the kit", text),
+        _joined(
+            "stop whatever else consumes it, or give another --namespace; the worker itself must "
+            f"take the broker's URL from {URL_VARIABLE}",
+            advice,
+        ),
+    )
 
 
 def _remark_closings(stage: Stage) -> None:

@@ -32,6 +32,13 @@ PURGE_AGAIN = 0.2
 """Seconds."""
 
 
+OTHER_STAYS = 3.0
+"""Seconds after which a consumer that the kit does not see is no left-over of a lost connection."""
+
+LOOK_AGAIN = 0.2
+"""Seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A rehearsal.
@@ -59,6 +66,45 @@ class Plan:
     port: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What became of the worker and its jobs when it was told to stop.
+
+    Attributes:
+        exit_code: None if it did not end, and had to be killed.
+        seconds: that it took to end.
+        jobs: that were in the queue, or with it.
+        done: of them, those that it reported the end of.
+        released: those that it reported as such.
+        lost: those that it acknowledged, and reported nothing of.
+        abandoned: those that ran, and went back to the queue.
+        unbegun: those that it held and had not begun, and that went back without a report.
+    """
+
+    exit_code: int | None
+    seconds: float
+    jobs: int
+    done: int
+    released: int
+    lost: int
+    abandoned: int
+    unbegun: int
+
+    @property
+    def back(self) -> int:
+        """How many went back to the queue, or never left it."""
+        return self.jobs - self.done - self.released - self.lost
+
+    @property
+    def text(self) -> str:
+        """What is shown of it."""
+        how = "killed" if self.exit_code is None else f"exit code {self.exit_code}"
+        return (
+            f"{self.done} done, {self.released} released, {self.back} back in the queue, {how} after "
+            f"{self.seconds:.1f} s"
+        )
+
+
 class Stage:
     """The played scheduler, the way to the broker and the worker, for the length of the block.
 
@@ -82,6 +128,10 @@ class Stage:
         """Why nothing more can be looked at; empty as long as something can."""
         self.refusals_seen = 0
         """Mistakes for which the broker closed something, and which are told."""
+        self.first_stop: Stopped | None = None
+        """What became of the jobs when the worker was first told to stop."""
+        self.others_told = False
+        """Whether it is told that others take from the queue."""
         self._losses = 0
         self.cuts = 0
         """How often the worker's connections were broken on purpose."""
@@ -174,6 +224,15 @@ class Stage:
     def takes_jobs(self) -> bool:
         """Whether the worker consumes the queue at present."""
         return self.journal.is_consumed(self.queue)
+
+    async def others(self) -> int:
+        """Return how many consumers the queue has that did not come by the way of the kit."""
+        deadline = time.monotonic() + OTHER_STAYS
+        while True:
+            found = (await self.place.depth()).consumers - self.journal.consumer_count(self.queue)
+            if found <= 0 or time.monotonic() > deadline:
+                return max(0, found)
+            await asyncio.sleep(LOOK_AGAIN)
 
     def cut(self) -> None:
         """Break the worker's connections."""
@@ -301,6 +360,10 @@ class Stage:
         self.journal.add(Entry(time.monotonic(), connection, event))
         if isinstance(event, Consumed):
             self.scheduler.provide(event.queue)
+        if isinstance(event, Published):
+            for report in reports_in(event):
+                if report.kind in FINAL:
+                    self.scheduler.end(report.token or "")
         if self._late_confirm and isinstance(event, Published) and _ends(event, self._late_confirm):
             self._late_confirm = ""
             self._proxy.hold_back(GRACE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -114,17 +115,29 @@ async def test_a_worker_that_somebody_else_starts_is_told_where_the_broker_is(
     assert "the kit starts no worker" in found.out
 
 
-async def test_ctrl_c_stops_the_worker_and_deletes_what_was_made(
-    command_line: CommandLine, tmp_path: Path
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+async def test_who_stops_the_kit_is_told_what_it_has_found(
+    told: signal.Signals, command_line: CommandLine, tmp_path: Path
 ) -> None:
     worker = with_its_pid(tmp_path, *WRONG_WORKER)
     async with command_line.running(*CONFORMANCE, "--", *worker) as process:
         assert "consume" in await line_of(process.stdout)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(told)
         found = await finish(process)
-    assert (found.code, "Traceback" in found.err) == (130, False)
+    (said,) = found.err.splitlines()
+    assert found.code == 130
+    assert re.fullmatch(r"Error: interrupted; so far: \d passed; the worker was ended", said), said
     assert await is_gone(tmp_path)
     assert await left_on_broker(command_line.url, command_line.namespace) == []
+
+
+async def test_ctrl_c_before_the_first_check_says_so(command_line: CommandLine) -> None:
+    async with command_line.running(*CONFORMANCE) as process:
+        assert "Start the worker" in await line_of(process.stderr)
+        process.send_signal(signal.SIGINT)
+        found = await finish(process)
+    assert found.err.splitlines()[-1] == "Error: interrupted; so far: no check was made"
+    assert (found.code, found.out) == (130, "")
 
 
 async def test_a_lost_broker_is_not_the_workers_fault(
@@ -188,13 +201,20 @@ async def test_a_port_in_use_is_named(command_line: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--only", "leases"), "no check is called 'leases'; there are: consume, result"),
+        (("--only", "leases"), "no check is called 'leases'; did you mean 'lease'? There are: co"),
+        (("--only", "speed"), "'--only': no check is called 'speed'; there are: consume, result"),
         (("--", "no-such-program"), "there is no program 'no-such-program'"),
         (("--junit", "no-such-folder/report.xml"), "report.xml cannot be written"),
         (("--junit", "."), "cannot be written"),
         (("--args", "{"), "no JSON"),
         (("--slow-args", "seconds"), "no JSON"),
-        (("--level", "4"), "less than or equal to 3"),
+        (
+            ("--", "worker"),
+            "there is no program 'worker', or it is not executable; did you mean ./worker?",
+        ),
+        (("--level", "4"), "'--level': expected a level from 1 to 3, got '4'; see broker-queue"),
+        (("--level", "x"), "'--level': expected a level from 1 to 3, got 'x'; see broker-queue"),
+        (("--port", "99999"), "'--port': expected a port from 0 to 65,535, got '99999'"),
         (("--patience", "soon"), "soon"),
     ],
 )
@@ -209,6 +229,7 @@ def test_bad_usage_is_refused_before_anything_is_started(
         raise AssertionError("a broker is looked for")
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "worker").touch(mode=0o755)
     monkeypatch.setattr("broker_queue.local_broker.finding.find_broker", unexpected)
     monkeypatch.setattr(sys, "argv", ["broker-queue", *CONFORMANCE, *arguments])
     assert main() == 2

@@ -116,11 +116,29 @@ def test_what_a_worker_holds_and_consumes_now(
     assert kept.is_consumed("bq.jobs.kind") is consumes
 
 
+def test_consumers_are_counted_on_each_channel_and_what_is_only_got_is_none() -> None:
+    one, other = Consumed(1, "q", False, 1), Consumed(2, "q", False, 1)
+    kept = journal(
+        one, one, other, Consumed(3, "q", False, 1, once=True), Consumed(1, "p", False, 1)
+    )
+    assert kept.consumer_count("q") == 3
+    kept.add(Entry(9.0, 1, Refused(1, "channel", 406, "")))
+    assert kept.consumer_count("q") == 1
+    assert (kept.is_consumed("p"), kept.is_consumed("q")) == (False, True)
+
+
 def test_settlements_and_deliveries_are_those_of_a_job() -> None:
     kept = journal(given("a"), given("b"), Settled(given("a"), "requeue"), given("a"))
     assert [(each.order, each.how) for each in kept.settlements("a")] == [(2, "requeue")]
     assert [each.order for each in kept.deliveries("a")] == [0, 3]
     assert kept.settlements("b") == []
+
+
+def test_the_answer_to_a_report_is_no_delivery_of_its_job() -> None:
+    answer = Delivered(1, "", "amq.gen-1", False, Properties(correlation_id="t"), b"{}")
+    kept = journal(given(), Settled(given(), "ack"), answer)
+    assert [each.order for each in kept.deliveries("t")] == [0]
+    assert not kept.is_held("t")
 
 
 # Results.
@@ -255,6 +273,16 @@ def test_a_check_is_shown_with_what_to_change() -> None:
     assert len({len(line) - len(line.lstrip()) for line in (second, *advice)}) == 1
 
 
+def test_on_a_narrow_terminal_words_stay_whole_and_in_their_column() -> None:
+    result = Result("hello", 3, "says hello", FAILED, "it does not say hello at all", "say it " * 8)
+    first, *others = (line.plain for line in check_lines(result, 50))
+    column = first.index("says hello")
+    assert [line[:column].strip() for line in others] == [""] * len(others)
+    assert max(map(len, (first, *others))) <= 50
+    words = " ".join(line[column:] for line in (first, *others)).split()
+    assert words == f"says hello: it does not say hello at all → {'say it ' * 8}".split()
+
+
 def test_a_check_that_has_passed_shows_what_was_seen() -> None:
     (line,) = check_lines(Result("started", 2, "says so", PASSED, "after 50 ms"))
     assert line.plain.endswith("  after 50 ms")
@@ -282,7 +310,7 @@ def test_junit_counts_and_names_every_check() -> None:
     ]
     failure = cases[2].find("failure")
     assert failure is not None
-    assert (failure.get("message"), failure.text) == ("seen", "seen\nchange it")
+    assert (failure.get("message"), failure.text) == ("seen", "seen\n→ change it")
 
 
 def test_junit_of_some_checks_has_no_level() -> None:

@@ -207,7 +207,7 @@ def test_channels_are_kept_apart() -> None:
 def test_a_message_that_is_fetched(no_ack: bool) -> None:
     tap = Wiretap()
     asked = frames(commands.Basic.Get(queue="q", no_ack=no_ack))
-    assert tap.sent(asked) == [Consumed(1, "q", no_ack=no_ack, prefetch=1)]
+    assert tap.sent(asked) == [Consumed(1, "q", no_ack=no_ack, prefetch=1, once=True)]
     tap.received(frames(commands.Basic.GetEmpty()))
     tap.sent(asked)
     got = content(commands.Basic.GetOk(1, False, "bq.jobs", "kind", 0), correlation_id="t")

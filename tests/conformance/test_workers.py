@@ -21,6 +21,8 @@ WORKERS = {
     "by hand": WRONG_WORKER,
     "one job at a time": (*WRONG_WORKER, "--concurrency", "1"),
     "reports in batches": (*WRONG_WORKER, "--fault", "batches"),
+    "names itself": (*WRONG_WORKER, "--fault", "named"),
+    "three consumers": (*WRONG_WORKER, "--fault", "three-consumers"),
     "ours": OURS,
     "ours, one job at a time": (*OURS, "--concurrency", "1"),
 }
@@ -33,7 +35,7 @@ async def test_every_kind_of_worker_reaches_level_3_without_a_warning(broker_url
             broker_url,
             namespace,
             *command,
-            patience=3 * PATIENCE,  # five of them side by side
+            patience=3 * PATIENCE,  # seven of them side by side
             start_timeout=5 * START_TIMEOUT,
         )
         return await rehearsed(plan)

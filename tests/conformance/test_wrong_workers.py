@@ -68,6 +68,8 @@ FAULTS = (
     warns("rounded", "odd_args", "rounds large or exact numbers"),
     fails("hangs-at-cut", "redelivery", "did not connect again within", "growing pauses"),
     warns("ends-at-cut", "redelivery", "ended when its connection was lost", "started it again"),
+    fails("acks-at-stop", "stop", "of 12 jobs: acknowledged without a report"),
+    warns("ignores-sigterm", "stop", "does not end within 4 s of SIGTERM", "killed after"),
     # Level 2: failures, jobs that are seen, cancels.
     fails("dies-of-malformed", "malformed", "exit code 1", "TypeError: args must be an object"),
     warns("retries-malformed", "malformed", "tried again", "`retry` false"),
@@ -80,6 +82,10 @@ FAULTS = (
     fails("invalid-started", "started", "report started is not valid", "worker"),
     fails("at-once", "started", "ended at once", "seconds"),
     warns("late-started", "started", "reports `started` only 1."),
+    warns("runs-copies", "copies", "again whose message comes again while it runs: 2 reports"),
+    warns("runs-again-at-cut", "copies", "again that runs while its connection is lost: 2 reports"),
+    warns("releases-copies", "copies", "reports `released` of a job whose message comes again"),
+    warns("keeps-copies", "copies", "keeps the second message of a job whose message comes again"),
     fails("no-control", "cancel_running", "binds no queue to test-", "exclusive queue"),
     fails("ignores-cancel", "cancel_running", "went on with a canceled job", "control message"),
     fails("finished-after-cancel", "cancel_running", "it reports finished of a job", "canceled"),
@@ -94,6 +100,11 @@ FAULTS = (
     fails("loses-connection-of-unknown", "tolerance", "lost its connection", "ignore"),
     fails("runs-newer", "newer_protocol", "ran a job of protocol 2: finished", "basic.reject"),
     fails("requeues-newer", "newer_protocol", "settles a job of protocol 2 with requeue"),
+    warns("ignores-sigterm", "stop_in_order", "does not end within 4 s of SIGTERM"),
+    warns("exit-code", "stop_in_order", "ends with exit code 3", "exit with 0"),
+    warns("dies-at-stop", "stop_in_order", "SIGTERM kills it, with 4 running jobs"),
+    warns("abandons-at-stop", "stop_in_order", "abandons 4 running jobs"),
+    warns("takes-in-advance", "stop_in_order", "leaves 4 jobs that it has not begun", "limit"),
     # Level 3: hello.
     fails("no-hello", "hello", "sends no hello"),
     fails("invalid-hello", "hello", "hello is not valid", "concurrency", "many"),
@@ -109,8 +120,16 @@ FAULTS = (
     # Claims and leases.
     fails("no-claim", "claim", "runs a job with the header `republished` without a claim"),
     fails("claims-unawaited", "claim", "before its claim is answered"),
+    fails("claims-beside", "claim", "starts a job with the header `republished` before its claim"),
+    fails("another-name", "claim", "started names the worker 'somebody', and its hello 'wrong-"),
     fails("no-claim", "claim_refused", "without a claim", "reply_to"),
     fails("ignores-claim", "claim_refused", "it ran a job whose claim was answered `canceled`"),
+    fails("runs-stale", "claim_refused", "a job again that has ended", "is answered `stale`"),
+    fails("no-claim", "claim_unanswered", "runs a republished job without a claim"),
+    fails("runs-unanswered", "claim_unanswered", "2.0 s after a claim that was not answered"),
+    warns("asks-once", "claim_unanswered", "has not asked again 13 s after", "may be lost"),
+    fails("another-heartbeat", "lease", "heartbeat names the worker 'somebody', and its hello"),
+    warns("named-at-start", "lease", "names itself in `started`, and not in `lease` and `heartb"),
     fails("no-lease", "lease", "asks for no lease within", "lease_after"),
     fails("lease-unanswered", "lease", "asks for a lease without reply_to"),
     fails("ack-before-lease", "lease", "acknowledges before its lease is granted"),
@@ -161,7 +180,9 @@ async def test_every_fault_is_found(check: str, broker_url: str) -> None:
 
 
 def test_every_fault_is_a_fault_of_the_worker() -> None:
-    source = Path(WRONG_WORKER[-1]).read_text(encoding="utf-8")
+    script = Path(WRONG_WORKER[-1])
+    files = (script, script.with_name("wrong_wire.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     assert not [fault.name for fault in FAULTS if f'"{fault.name}"' not in source]
 
 

@@ -1,7 +1,8 @@
 """A worker of level 3 without our own `Worker`, which does one thing wrong if it is told to.
 
 ``python wrong_worker.py [--fault NAME]``; the environment says where the broker is. The faults stand in
-``test_wrong_workers.py`` by name; each stands in one place of the code, beside what would be right.
+``test_wrong_workers.py`` by name; each stands in one place of the code, here or in ``wrong_wire.py``,
+beside what would be right.
 """
 
 from __future__ import annotations
@@ -17,23 +18,11 @@ from typing import Any
 from uuid import uuid4
 
 import aiormq
-from aiormq import spec
 from aiormq.abc import DeliveredMessage
+from wrong_wire import LOST, NAMESPACE, REPLY_TO, URL, Life, Wire
 
-URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost/")
-NAMESPACE = os.environ.get("BROKER_QUEUE_NAMESPACE", "bq")
-REPLY_TO = "amq.rabbitmq.reply-to"
-LOST = (aiormq.exceptions.AMQPError, ConnectionError, OSError, RuntimeError, asyncio.CancelledError)
-"""What a lost connection looks like."""
-
-
-class Life:
-    """One connection."""
-
-    def __init__(self, connection: Any, channel: Any) -> None:
-        self.connection = connection
-        self.channel = channel
-        self.is_lost = asyncio.Event()
+ASK_AGAIN = 2.0
+"""Seconds without an answer."""
 
 
 class Running:
@@ -52,7 +41,7 @@ class Running:
             self.work.cancel()
 
 
-class WrongWorker:
+class WrongWorker(Wire):
     """Serves one type of job.
 
     Args:
@@ -62,24 +51,16 @@ class WrongWorker:
     """
 
     def __init__(self, job_type: str, fault: str, concurrency: int) -> None:
+        super().__init__(fault)
         self.type = job_type
-        self.fault = fault
         self.concurrency = concurrency
         self.running: dict[str, Running] = {}
         self.canceled: set[str] = set()
-        self.waiting: dict[str, asyncio.Future[tuple[str, Any]]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
-        self.life: Life | None = None
         self.connected = asyncio.Event()
         self.stopping = asyncio.Event()
         self.settings: dict[str, Any] = {}
-        self.first_id: str | None = None
-        self.batch: list[tuple[dict[str, Any], asyncio.Future[None]]] = []
         self.completed = 0
-        self.asked: set[asyncio.Task[Any]] = set()
-
-    def has(self, *faults: str) -> bool:
-        return self.fault in faults
 
     async def run(self) -> None:
         if self.has("crashes"):
@@ -150,11 +131,17 @@ class WrongWorker:
             }
             await life.channel.queue_declare(queue, durable=True, arguments=arguments)
         if not self.has("no-prefetch"):
-            await life.channel.basic_qos(prefetch_count=self.concurrency)
+            factor = 2 if self.has("takes-in-advance") else 1
+            await life.channel.basic_qos(prefetch_count=factor * self.concurrency)
         if self.has("another-queue"):
             queue = f"{NAMESPACE}.dead"
         no_ack = self.has("auto-ack")
         await life.channel.basic_consume(queue, self.on_job, no_ack=no_ack)
+        if self.has("three-consumers"):
+            await life.channel.basic_consume(queue, self.on_job)
+            other = await life.connection.channel()
+            await other.basic_qos(prefetch_count=1)
+            await other.basic_consume(queue, self.on_job)
 
     async def stay(self, life: Life) -> None:
         """Say hello again and again until the connection is lost or the worker stops."""
@@ -184,7 +171,7 @@ class WrongWorker:
         """Give up what the broker will give to somebody else."""
         self.life = None
         self.connected.clear()
-        for running in list(self.running.values()):
+        for running in [] if self.has("runs-again-at-cut") else list(self.running.values()):
             if not running.is_leased or self.has("lost-at-cut"):
                 running.is_lost = True
                 running.stop()
@@ -194,7 +181,7 @@ class WrongWorker:
 
     async def hello(self, life: Life) -> None:
         body: dict[str, Any] = {
-            "worker": f"wrong-{os.getpid()}",
+            "worker": self.name,
             "types": ["something-else" if self.has("other-types-in-hello") else self.type],
             "concurrency": self.concurrency,
             "software": "wrong worker 1",
@@ -210,12 +197,6 @@ class WrongWorker:
             self.settings = answer[1]
             if not self.has("ignores-welcome"):
                 self.canceled |= set(answer[1].get("canceled", []))
-
-    async def on_answer(self, message: DeliveredMessage) -> None:
-        properties = message.header.properties
-        waiting = self.waiting.pop(properties.correlation_id or "", None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result((properties.message_type or "", json.loads(message.body)))
 
     async def on_control(self, message: DeliveredMessage) -> None:
         if self.has("dies-of-unknown-control"):
@@ -250,25 +231,42 @@ class WrongWorker:
         with suppress(*LOST):
             if (properties.headers or {}).get("protocol", 1) > 1 and not self.has("runs-newer"):
                 await self.settle(message, "requeue" if self.has("requeues-newer") else "reject")
-            elif token in self.running:
-                await self.settle(message, "ack")
+            elif self.is_copy(token, message.redelivered):
+                await self.drop_copy(message, token)
             elif token in self.canceled:
                 await self.drop(message, token)
-            else:
+            elif await self.has_slot():
                 running = self.running[token] = Running(message, life)
                 try:
                     await self.execute(token, running)
                 finally:
-                    del self.running[token]
+                    self.running.pop(token, None)
+
+    async def has_slot(self) -> bool:
+        """Whether a job may begin, before the worker stops."""
+        while self.has("takes-in-advance") and len(self.running) >= self.concurrency:
+            if self.stopping.is_set():
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def is_copy(self, token: str, redelivered: bool) -> bool:
+        if self.has("runs-again-at-cut" if redelivered else "runs-copies"):
+            return False
+        return token in self.running
+
+    async def drop_copy(self, message: DeliveredMessage, token: str) -> None:
+        if self.has("releases-copies"):
+            await self.report("released", b"{}", token)
+        if not self.has("keeps-copies"):
+            await self.settle(message, "ack")
 
     async def execute(self, token: str, running: Running) -> None:
         message = running.message
         if self.has("ack-first"):
             await self.settle(message, "ack")
-        if not await self.claim(message, token):
-            await self.drop(message, token)
+        if not await self.begin(token, running):
             return
-        running.work = asyncio.create_task(self.work(message.body))
         watch = asyncio.create_task(self.watch(token, running))
         try:
             kind, result = await self.outcome(running)
@@ -286,7 +284,7 @@ class WrongWorker:
         if kind in {"reject", "requeue"}:
             await self.settle(message, kind)
             return
-        if running.is_leased:
+        if running.is_leased or self.has("runs-again-at-cut"):
             await self.connected.wait()
         await self.report(kind, result, token)
         if running.is_leased:
@@ -295,6 +293,18 @@ class WrongWorker:
         await self.settle(message, "requeue" if self.has("requeues-reported") else "ack")
         if self.has("ack-twice"):
             await self.settle(message, "ack")
+
+    async def begin(self, token: str, running: Running) -> bool:
+        """Whether a job has started, and was not dropped since its claim was refused."""
+        body = running.message.body
+        if self.has("claims-beside"):
+            running.work = asyncio.create_task(self.work(body))
+        if not await self.claim(running.message, token):
+            running.stop()
+            await self.drop(running.message, token)
+            return False
+        running.work = running.work or asyncio.create_task(self.work(body))
+        return True
 
     async def end_leased(self, message: DeliveredMessage) -> None:
         if self.has("acks-lease-twice"):
@@ -305,8 +315,17 @@ class WrongWorker:
         republished = (message.header.properties.headers or {}).get("republished")
         if not (message.redelivered or republished) or self.has("no-claim"):
             return True
-        answer = await self.ask_about(token, "started", wait=not self.has("claims-unawaited"))
-        return self.has("claims-unawaited", "ignores-claim") or answer[0] == "accepted"
+        accepted = {"accepted", "stale"} if self.has("runs-stale") else {"accepted"}
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ASK_AGAIN):
+                    waits = not self.has("claims-unawaited")
+                    answer = await self.ask_about(token, "started", wait=waits)
+                    return answer is None or self.has("ignores-claim") or answer[0] in accepted
+            if self.has("runs-unanswered"):
+                return True
+            if self.has("asks-once"):
+                await asyncio.Future()
 
     async def outcome(self, running: Running) -> tuple[str, bytes]:
         """Return how a job ends, and the body of the report."""
@@ -355,7 +374,7 @@ class WrongWorker:
         """Say that a job has started, and take a lease if it takes long."""
         await asyncio.sleep(1.6 if self.has("late-started") else 0.05)
         if not self.has("no-started"):
-            body = b'{"worker": 7}' if self.has("invalid-started") else b"{}"
+            body = b'{"worker": 7}' if self.has("invalid-started") else self.naming("started")
             await self.report("started", body, token)
         if self.has("no-lease"):
             return
@@ -409,92 +428,6 @@ class WrongWorker:
             await self.report("released", b"{}", token)
         if not running.is_leased:
             await self.settle(running.message, "ack")
-
-    async def settle(self, message: DeliveredMessage, how: str) -> None:
-        if self.has("auto-ack", "no-ack") and how == "ack":
-            return
-        if how == "ack":
-            await message.channel.basic_ack(message.delivery_tag)
-        else:
-            await message.channel.basic_reject(message.delivery_tag, requeue=how == "requeue")
-
-    async def report(self, kind: str, body: bytes, token: str) -> None:
-        if kind == "finished" and self.has("unknown-report"):
-            kind = "result"
-        if kind == "finished" and self.has("first-id"):
-            token = self.first_id or token
-        if self.has("batches"):
-            await self.add_to_batch({"token": token, "type": kind, "body": json.loads(body)})
-            return
-        address = ("", f"{NAMESPACE}.reports")
-        if self.has("wrong-exchange"):
-            address = (f"{NAMESPACE}.results", "reports")
-        if self.has("wrong-queue"):
-            address = ("", "results")
-        properties = self.properties(kind, None if self.has("no-id") else token)
-        await self.publish(*address, body, properties)
-        if kind == "finished" and self.has("answers-twice"):
-            await self.publish(*address, body, properties)
-
-    async def add_to_batch(self, item: dict[str, Any]) -> None:
-        """Report together with what else is reported within a moment."""
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.batch.append((item, sent))
-        if len(self.batch) > 1:
-            await sent
-            return
-        await asyncio.sleep(0.02)
-        batch, self.batch = self.batch, []
-        body = json.dumps([item for item, _ in batch]).encode()
-        try:
-            await self.publish("", f"{NAMESPACE}.reports", body, self.properties("batch", None))
-        finally:
-            for _, each in batch:
-                each.set_result(None)
-
-    def properties(self, kind: str, key: str | None, reply_to: str | None = None) -> Any:
-        return spec.Basic.Properties(
-            message_type=kind,
-            correlation_id=key,
-            reply_to=reply_to,
-        )
-
-    async def publish(self, exchange: str, key: str, body: bytes, properties: Any) -> None:
-        if self.life is None:
-            raise ConnectionError("there is no connection")
-        publishing = self.life.channel.basic_publish(
-            body, exchange=exchange, routing_key=key, properties=properties
-        )
-        if self.has("ack-before-confirm") and properties.message_type == "finished":
-            task = asyncio.create_task(publishing)
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            for _ in range(5):
-                await asyncio.sleep(0)
-        else:
-            await publishing
-
-    async def ask(
-        self, exchange: str, routing_key: str, body: Any, kind: str, key: str, reply_to: str | None
-    ) -> tuple[str, Any] | None:
-        """Return the answer, or None if none is asked for."""
-        answer = asyncio.get_running_loop().create_future()
-        if reply_to is not None:
-            self.waiting[key] = answer
-        properties = self.properties(kind, key, reply_to)
-        await self.publish(exchange, routing_key, json.dumps(body).encode(), properties)
-        return await answer if reply_to is not None else None
-
-    async def ask_about(
-        self, token: str, kind: str, *, wait: bool = True, reply_to: str | None = REPLY_TO
-    ) -> tuple[str, Any] | None:
-        """Report with a question; return the verdict and its body."""
-        asking = self.ask("", f"{NAMESPACE}.reports", {}, kind, token, reply_to)
-        if wait:
-            return await asking
-        task = asyncio.create_task(asking)  # type: ignore[arg-type]
-        self.asked.add(task)
-        task.add_done_callback(self.asked.discard)
-        return None
 
 
 def main() -> None:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
+from broker_queue.cli import limits
 from broker_queue.cli.arguments import job_type, positive_duration, read_as
-from broker_queue.cli.exit_codes import ExitCode
+from broker_queue.cli.exit_codes import ExitCode, Interrupted
 from broker_queue.cli.invocation import Invocation, command
+from broker_queue.conformance.verdict import LEVELS, Rating
 from broker_queue.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from broker_queue.conformance.stage import Plan
-    from broker_queue.conformance.verdict import Rating
+    from broker_queue.conformance.verdict import Result
 
 PANEL = "Processes"
 PATIENCE = 5.0
 START_TIMEOUT = 60.0
 """Seconds."""
+
+MAX_PORT = 65_535
 
 REHEARSAL_PANEL = "Jobs of another kind"
 
@@ -35,7 +39,28 @@ def _args(text: str) -> bytes:
     return text.encode()
 
 
+def _level(text: str) -> int:
+    return limits.whole_in(text, LEVELS[0], LEVELS[-1], "a level")
+
+
+def _port(text: str) -> int:
+    return limits.whole_in(text, 0, MAX_PORT, "a port")
+
+
+def _check_name(text: str) -> str:
+    from broker_queue.conformance.rehearse import ALL  # slow to import
+
+    if text in ALL:
+        return text
+    near = get_close_matches(text, ALL, n=1)
+    meant = f"; did you mean {near[0]!r}? There are: " if near else "; there are: "
+    raise ValueError(f"no check is called {text!r}{meant}{', '.join(ALL)}")
+
+
 json_args = read_as(_args)
+level_number = read_as(_level)
+port_number = read_as(_port)
+check_name = read_as(_check_name)
 
 
 def register(app: typer.Typer) -> None:
@@ -64,13 +89,15 @@ def conformance(  # noqa: PLR0917  # the options of a command
         ),
     ] = None,
     level: Annotated[
-        int, typer.Option(metavar="1|2|3", help="Level that it must reach.", min=1, max=3)
+        int,
+        typer.Option(metavar="1|2|3", help="Level that it must reach.", parser=level_number),
     ] = 1,
     only: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CHECK",
             help="Make this check only, after the first two; may be repeated.",
+            parser=check_name,
             show_default=False,
         ),
     ] = None,
@@ -83,8 +110,7 @@ def conformance(  # noqa: PLR0917  # the options of a command
         typer.Option(
             metavar="PORT",
             help="Where the worker finds the broker, on 127.0.0.1. [default: any free one]",
-            min=0,
-            max=65535,
+            parser=port_number,
             show_default=False,
         ),
     ] = 0,
@@ -158,9 +184,10 @@ def conformance(  # noqa: PLR0917  # the options of a command
     from broker_queue.conformance.rehearsal import Rehearsal  # slow to import
     from broker_queue.conformance.stage import Plan
     from broker_queue.local_broker.finding import find_broker
+    from broker_queue.programs.command import check_command
 
-    _check_names(only or [])
-    _check_command(start)
+    if start:
+        check_command(start)
     _check_file(junit)
     with find_broker(url=run.given.url, progress=run.output.note) as broker:
         plan = Plan(
@@ -203,41 +230,30 @@ def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
         if run.debug:
             run.output.note(f"│ {line}")
 
+    results: list[Result] = []
+
+    def note(result: Result) -> None:
+        results.append(result)
+        run.output.checked(result)
+
     async def until_stopped() -> Rating:
         task = asyncio.current_task()
         if task is not None:  # a CI stops it so
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await rehearse(
-            plan, only=only or ALL, on_ready=tell, on_result=run.output.checked, echo=echo
-        )
+        return await rehearse(plan, only=only or ALL, on_ready=tell, on_result=note, echo=echo)
 
     try:
         return asyncio.run(until_stopped())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise _interrupted(plan, results) from None
 
 
-def _check_names(only: list[str]) -> None:
-    """Return if there are such checks.
+def _interrupted(plan: Plan, results: list[Result]) -> Interrupted:
+    from broker_queue.cli.rating_page import counts  # slow to import
 
-    Raises:
-        ConfigurationError: there is none of a name.
-    """
-    from broker_queue.conformance.rehearse import ALL
-
-    for name in only:
-        if name not in ALL:
-            raise ConfigurationError(f"no check is called {name!r}; there are: {', '.join(ALL)}")
-
-
-def _check_command(start: list[str] | None) -> None:
-    """Return if the command can be started.
-
-    Raises:
-        ConfigurationError: there is no such program.
-    """
-    if start and shutil.which(start[0]) is None:
-        raise ConfigurationError(f"there is no program {start[0]!r} to start the worker with")
+    found = counts(Rating(plan.job_type, results)) or "no check was made"
+    ended = "; the worker was ended" if plan.command else ""
+    return Interrupted(f"interrupted; so far: {found}{ended}")
 
 
 def _check_file(path: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,6 @@ from broker_queue.cli.arguments import channel, duration, job_type
 from broker_queue.cli.commands.processes import PANEL, log_for_people
 from broker_queue.cli.escaping import printable
 from broker_queue.cli.invocation import Invocation, command
-from broker_queue.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from broker_queue.running import Job
@@ -85,11 +83,11 @@ def execute(
     job has finished; any other: this attempt failed, and the last lines of standard error say why.
     docs/cli.md has the exit codes, the environment, and how a program tells its progress.
     """
+    from broker_queue.programs.command import check_command
     from broker_queue.programs.service import serve  # slow to import
     from broker_queue.worker import Worker
 
-    if shutil.which(program[0]) is None:
-        raise ConfigurationError(f"there is no program {program[0]!r}, or it is not executable")
+    check_command(program)
     log_for_people(run.debug)
     worker = Worker(
         run.given.url,

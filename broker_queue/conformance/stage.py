@@ -79,6 +79,8 @@ class Stopped:
         lost: those that it acknowledged, and reported nothing of.
         abandoned: those that ran, and went back to the queue.
         unbegun: those that it held and had not begun, and that went back without a report.
+        held: those that it held when it was told.
+        taken: those that it began, and was only given afterwards.
     """
 
     exit_code: int | None
@@ -89,6 +91,8 @@ class Stopped:
     lost: int
     abandoned: int
     unbegun: int
+    held: int
+    taken: int
 
     @property
     def back(self) -> int:

@@ -46,6 +46,7 @@ async def stop_in_order(stage: Stage) -> str:
         if stopped.exit_code:
             stage.remark(*_exit_code(stopped))
         _remark_abandoned(stage, stopped)
+    _remark_taken(stage, stopped)
     if stopped.unbegun:
         stage.remark(
             f"told to stop, it leaves {stopped.unbegun} jobs that it has not begun to the broker",
@@ -126,6 +127,8 @@ async def _told_to_stop(stage: Stage, process: WorkerProcess) -> Stopped:
         lost=len(lost),
         abandoned=len(begun - done - released - lost),
         unbegun=len(held - begun - done - released - lost),
+        held=len(held),
+        taken=len((begun | done) - held),
     )
 
 
@@ -182,6 +185,15 @@ def _remark_abandoned(stage: Stage, stopped: Stopped) -> None:
         stage.remark(
             f"told to stop, it abandons {stopped.abandoned} running jobs",
             "let running jobs end, for half a minute say, or report `released` of them",
+        )
+
+
+def _remark_taken(stage: Stage, stopped: Stopped) -> None:
+    # One job for each that ends may be on its way before the consumer is canceled.
+    if stopped.taken > stopped.held:
+        stage.remark(
+            f"told to stop, it goes on taking jobs: {stopped.taken} that it did not hold before",
+            "cancel your consumers (`basic.cancel`) first, then wait for what runs",
         )
 
 

@@ -24,7 +24,16 @@ class Life:
     def __init__(self, connection: Any, channel: Any) -> None:
         self.connection = connection
         self.channel = channel
+        self.consumers: list[tuple[Any, str]] = []
+        """Those that take jobs: channel and consumer tag."""
         self.is_lost = asyncio.Event()
+
+    async def consume(
+        self, channel: Any, queue: str, callback: Any, *, no_ack: bool = False
+    ) -> None:
+        """Take jobs from a queue, until they are not to be taken any more."""
+        started = await channel.basic_consume(queue, callback, no_ack=no_ack)
+        self.consumers.append((channel, started.consumer_tag))
 
 
 class Wire:

@@ -136,12 +136,12 @@ class WrongWorker(Wire):
         if self.has("another-queue"):
             queue = f"{NAMESPACE}.dead"
         no_ack = self.has("auto-ack")
-        await life.channel.basic_consume(queue, self.on_job, no_ack=no_ack)
+        await life.consume(life.channel, queue, self.on_job, no_ack=no_ack)
         if self.has("three-consumers"):
-            await life.channel.basic_consume(queue, self.on_job)
+            await life.consume(life.channel, queue, self.on_job)
             other = await life.connection.channel()
             await other.basic_qos(prefetch_count=1)
-            await other.basic_consume(queue, self.on_job)
+            await life.consume(other, queue, self.on_job)
 
     async def stay(self, life: Life) -> None:
         """Say hello again and again until the connection is lost or the worker stops."""
@@ -158,6 +158,9 @@ class WrongWorker(Wire):
 
     async def wind_down(self, life: Life) -> None:
         """End what runs, and have the broker give the rest to somebody else."""
+        if not self.has("takes-at-stop"):
+            for channel, tag in life.consumers:
+                await channel.basic_cancel(tag)
         if self.has("acks-at-stop"):
             for running in self.running.values():
                 await self.settle(running.message, "ack")
@@ -248,7 +251,7 @@ class WrongWorker(Wire):
             if self.stopping.is_set():
                 return False
             await asyncio.sleep(0.02)
-        return True
+        return not self.stopping.is_set() or self.has("takes-at-stop")
 
     def is_copy(self, token: str, redelivered: bool) -> bool:
         if self.has("runs-again-at-cut" if redelivered else "runs-copies"):

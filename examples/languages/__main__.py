@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False)
-    console.print("\n[bold]One text, one graph, five languages[/bold]\n")
+    console.print("\n[bold]One text, one graph, six languages[/bold]\n")
     try:
         _run(Screen(console), options.kill)
     except KeyboardInterrupt:
@@ -194,7 +194,7 @@ def _victim(workers: Workers, name: str | None) -> Language:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.languages",
-        description="Run one graph whose jobs are in five languages, and kill a worker meanwhile.",
+        description="Run one graph whose jobs are in six languages, and kill a worker meanwhile.",
     )
     parser.add_argument(
         "--kill",

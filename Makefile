@@ -23,7 +23,7 @@ setup: $(VENV)/.development ## virtual environment with all that development nee
 demo: $(VENV)/.installed ## find or start a broker, run a real graph of jobs, show its report
 	@$(BIN)/python -m examples.standard_library
 
-languages: $(VENV)/.installed ## the same for a graph in up to five languages, of whose workers one is killed
+languages: $(VENV)/.installed ## the same for a graph in up to six languages, of whose workers one is killed
 	@$(BIN)/python -m examples.languages
 
 dev: $(VENV)/.installed ## a private broker and a scheduler until Ctrl-C

@@ -1,1 +1,1 @@
-"""One graph whose jobs run in five languages; see `graph` and the README.md beside this file."""
+"""One graph whose jobs run in six languages; see `graph` and the README.md beside this file."""

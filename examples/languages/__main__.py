@@ -39,7 +39,7 @@ class NotEnough(BrokerQueueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _parser().parse_args(arguments)
-    return present("One text, one graph, five languages", lambda shown: _run(shown, options.kill))
+    return present("One text, one graph, six languages", lambda shown: _run(shown, options.kill))
 
 
 def _run(shown: Screen, to_kill: str | None) -> None:
@@ -166,7 +166,7 @@ def _victim(workers: Workers, name: str | None) -> Language:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.languages",
-        description="Run one graph whose jobs are in five languages, and kill a worker meanwhile.",
+        description="Run one graph whose jobs are in six languages, and kill a worker meanwhile.",
     )
     parser.add_argument(
         "--kill",

@@ -24,6 +24,19 @@ GO_PATH = Path("/usr/share/gocode")
 
 GO_LIBRARY = GO_PATH / "src/github.com/rabbitmq/amqp091-go"
 
+JAVA_LIBRARIES = [
+    Path("/usr/share/java") / f"{name}.jar"
+    for name in (
+        "amqp-client",
+        "jackson-core",
+        "jackson-databind",
+        "jackson-annotations",
+        "slf4j-api",
+        "slf4j-nop",
+    )
+]
+"""Where Debian has Java libraries; with them, no Maven repository is asked."""
+
 NOT_SOURCES = {"__pycache__", "node_modules"}
 
 
@@ -43,6 +56,18 @@ def go_program(source: Path) -> Path:
             else:
                 run([*command, "."], folder)
     return program
+
+
+def java_class_path(source: Path) -> str:
+    """Compile a program in Java, and return the class path with it and its libraries."""
+    libraries = ":".join(map(str, JAVA_LIBRARIES))
+    with built(source) as (folder, done):
+        classes = folder / "classes"
+        if not done:
+            sources = [str(path) for path in sorted((source / "src").rglob("*.java"))]
+            command = ["javac", "-Xlint:all", "-Werror", "--release", "17"]
+            run([*command, "-d", str(classes), "-cp", libraries, *sources], folder)
+    return f"{classes}:{libraries}"
 
 
 def node_folder(source: Path) -> Path:

@@ -82,6 +82,18 @@ def _ruby() -> Command:
     )
 
 
+def _java() -> Command:
+    packages = (
+        "openjdk-17-jdk-headless librabbitmq-client-java libjackson2-databind-java libslf4j-java"
+    )
+    _need("javac", f"apt-get install {packages}")
+    if missing := [str(path) for path in building.JAVA_LIBRARIES if not path.exists()]:
+        raise Missing(f"{', '.join(missing)} are missing: apt-get install {packages}")
+    class_path = building.java_class_path(FOLDER / "java")
+    quickly = "-XX:TieredStopAtLevel=1"  # less to compile at the start, for what lives for seconds
+    return Command(["java", quickly, "-cp", class_path, "worker.Main"])
+
+
 def _python() -> Command:
     environment = {}
     if importlib.util.find_spec("pika") is None:
@@ -102,6 +114,7 @@ LANGUAGES = (
     Language("node", "JavaScript", ("text.words",), _node),
     Language("shell", "bash", ("text.lines",), _shell),
     Language("ruby", "Ruby", ("text.sentences",), _ruby),
+    Language("java", "Java", ("text.letters",), _java),
 )
 
 BY_NAME = {language.name: language for language in LANGUAGES}

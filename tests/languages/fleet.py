@@ -17,6 +17,7 @@ COMMANDS = {
     "node": toolchains.node_worker,
     "shell": toolchains.shell_worker,
     "ruby": toolchains.ruby_worker,
+    "java": toolchains.java_worker,
 }
 
 

@@ -15,6 +15,7 @@ from broker_queue.conformance.verdict import Outcome, Rating
 from tests.conformance.rehearsals import plan_of, rehearsed
 from tests.languages.toolchains import (
     go_worker,
+    java_worker,
     node_worker,
     plain_python_worker,
     ruby_worker,
@@ -33,6 +34,7 @@ START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
 LEVELS: dict[str, tuple[int, Callable[[], list[str]]]] = {
     "rehearsal.go": (3, go_worker),
     "rehearsal.node": (3, node_worker),
+    "rehearsal.java": (3, java_worker),
     "rehearsal.ruby": (2, ruby_worker),
     "rehearsal.shell": (2, shell_worker),
     "rehearsal.python": (2, plain_python_worker),
@@ -50,7 +52,7 @@ async def level_of(broker_url: str, job_type: str, command: list[str]) -> Rating
     "pair",
     [
         ("rehearsal.go", "rehearsal.shell", "rehearsal.python"),
-        ("rehearsal.node", "rehearsal.ruby", "rehearsal"),
+        ("rehearsal.node", "rehearsal.ruby", "rehearsal.java", "rehearsal"),
     ],
     ids=str,
 )

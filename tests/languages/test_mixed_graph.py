@@ -1,4 +1,4 @@
-"""Graphs whose jobs run in five languages, and what becomes of them when a worker dies."""
+"""Graphs whose jobs run in six languages, and what becomes of them when a worker dies."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ RESULTS = {
         "top": [["the", 3], ["straße", 2], ["brown", 1], ["dog", 1], ["end", 1]],
     },
     "lines": {"lines": 2, "longest": len(TEXT.splitlines()[0])},
+    "letters": {"letters": sum(map(str.isalpha, TEXT)), "most": "e"},
     "sentences": {"sentences": 3, "longest": LONGEST},
 }
 
@@ -156,7 +157,7 @@ def number_of(column: str, database: Path, job: JobId) -> int:
     return int(row[0] or 0)
 
 
-async def test_five_languages_hand_on_their_results(queue: JobQueue, fleet: Fleet) -> None:
+async def test_six_languages_hand_on_their_results(queue: JobQueue, fleet: Fleet) -> None:
     await fleet.start(*BY_NAME)
     graphs = [await submitted(queue, language) for language in LANGUAGES]
     for analysis in graphs:
@@ -184,7 +185,7 @@ async def test_a_worker_that_is_killed_leaves_its_job_to_the_next(
 @pytest.mark.parametrize(
     "scheduler", [{"lease_after": LEASE_AFTER, "lease_duration": LEASE}], indirect=True
 )
-@pytest.mark.parametrize("victim", ["go", "node"])
+@pytest.mark.parametrize("victim", ["go", "node", "java"])
 async def test_a_worker_that_is_killed_while_it_has_a_lease_is_missed(
     queue: JobQueue, fleet: Fleet, database: Path, victim: str
 ) -> None:

@@ -13,7 +13,12 @@ from broker_queue.conformance.level_1 import CHECKS
 from broker_queue.conformance.verdict import Outcome, Rating
 from broker_queue.graph import Graph
 from tests.conformance.rehearsals import plan_of, rehearsed, result_of
-from tests.languages.toolchains import go_rpc_server, node_rpc_server, ruby_rpc_server
+from tests.languages.toolchains import (
+    go_rpc_server,
+    java_rpc_server,
+    node_rpc_server,
+    ruby_rpc_server,
+)
 from tests.languages.worker_process import WorkerProcess
 from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE, TIMEOUT_FACTOR
@@ -26,6 +31,7 @@ SERVERS: dict[str, tuple[Callable[[], list[str]], Outcome]] = {
     "go": (go_rpc_server, WARNING),
     "node": (node_rpc_server, WARNING),
     "ruby": (ruby_rpc_server, PASSED),  # Bunny connects again by itself
+    "java": (java_rpc_server, PASSED),  # and so does RabbitMQ's client
 }
 """What starts each, and how it fares when its connection is lost: who ends is started again."""
 

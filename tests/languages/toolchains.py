@@ -24,6 +24,13 @@ NODE = {"nodejs": "node", "npm": "npm"}
 SHELL = {"bash": "bash", "jq": "jq"}
 RUBY = {"ruby": "/usr/bin/ruby", "ruby-bunny": "/var/lib/dpkg/info/ruby-bunny.list"}
 
+JAVA = {
+    "openjdk-17-jdk-headless": "javac",
+    "librabbitmq-client-java": "/usr/share/java/amqp-client.jar",
+    "libjackson2-databind-java": "/usr/share/java/jackson-databind.jar",
+    "libslf4j-java": "/usr/share/java/slf4j-nop.jar",
+}
+
 
 class MissingToolchain(Exception):
     """A language cannot be tested here."""
@@ -80,6 +87,19 @@ def ruby_rpc_server() -> list[str]:
     """Return the command of the RPC tutorial's server in Ruby."""
     need(RUBY)
     return [RUBY["ruby"], str(RPC_TUTORIAL / "ruby/server.rb")]
+
+
+def java_worker() -> list[str]:
+    """Return the command of the worker in Java."""
+    need(JAVA)
+    return BY_NAME["java"].build().words
+
+
+def java_rpc_server() -> list[str]:
+    """Return the command of the RPC tutorial's server in Java, which is compiled as it starts."""
+    need(JAVA)
+    class_path = ":".join(map(str, building.JAVA_LIBRARIES))
+    return ["java", "-cp", class_path, str(RPC_TUTORIAL / "java/RPCServer.java")]
 
 
 def shell_worker() -> list[str]:

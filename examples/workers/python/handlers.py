@@ -82,6 +82,8 @@ def write_report(job: Job) -> dict[str, str]:
         if found := args.get("words"):
             top = ", ".join(f"{word} ({count})" for word, count in found["top"])
             text.append(f"- {found['words']} words, most often: {top}")
+        if found := args.get("letters"):
+            text.append(f"- {found['letters']} letters, most often: {found['most']}")
         if found := args.get("sentences"):
             text.append(f"- {found['sentences']} sentences, the longest:")
             text += ["", f"> {shorten(found['longest'], LONGEST_QUOTE, placeholder=' …')}"]

@@ -165,10 +165,16 @@ class WrongWorker(Wire):
             for running in self.running.values():
                 await self.settle(running.message, "ack")
         elif not self.has("abandons-at-stop"):
-            while self.tasks:
-                await asyncio.wait(self.tasks)
+            while self.tasks or (self.has("takes-at-stop") and await self.has_more(life)):
+                if self.tasks:
+                    await asyncio.wait(self.tasks)
         if not self.has("tells-no-stop"):
             await self.hello(life)
+
+    async def has_more(self, life: Life) -> bool:
+        declared = await life.channel.queue_declare(f"{NAMESPACE}.jobs.{self.type}", passive=True)
+        await asyncio.sleep(0.2)  # for what is on its way
+        return bool(declared.message_count or self.tasks)
 
     def lose(self) -> None:
         """Give up what the broker will give to somebody else."""

@@ -6,6 +6,7 @@ An option that is read here is refused before anything is connected, by its name
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
@@ -44,6 +45,11 @@ def _longer_than_nothing(text: str) -> float:
 
 def _span(text: str) -> float:
     return limits.span(parse_duration(text))
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number within these bounds."""
+    return read_as(partial(limits.whole_in, low=low, high=high))
 
 
 positive_duration = read_as(_longer_than_nothing)

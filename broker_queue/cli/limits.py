@@ -15,10 +15,14 @@ MAX_LABEL = 200
 MAX_ATTEMPTS = 1_000
 MAX_PRIORITY = 9
 MAX_FACTOR = 100
+MAX_CONCURRENCY = 10_000
 MAX_PROCESSES = 1_000
 """More than any machine has use for; each is an interpreter and two connections to the broker."""
 
 MAX_POINTER = 2_000
+LAST_PAGE = 1 << 53
+MAX_RESULT = 1 << 27
+"""Bytes: what a message of RabbitMQ 3.10 may have at most."""
 
 _WORD = r"[A-Za-z0-9_.:-]"
 _LETTERS = "letters (a to z, A to Z), digits and _ . : -"

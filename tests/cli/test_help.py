@@ -90,6 +90,23 @@ def test_no_line_of_the_help_is_wider_than_a_terminal(command_line: CommandLine,
         (["list", "--namespace", ""], "Error: Invalid value for '--namespace': it is empty"),
         *(
             (
+                [*arguments, given],
+                f"Error: Invalid value for '{arguments[-1]}': expected a whole number from {least} "
+                f"to {most}, got '{given}'",
+            )
+            for arguments, least, most, given in (
+                (["list", "--limit"], 1, "1,000", "0"),
+                (["graphs", "--limit"], 1, "1,000", "many"),
+                (["list", "--before"], 0, "9,007,199,254,740,992", "-1"),
+                (["enqueue", "a", "--priority"], 0, "9", "10"),
+                (["enqueue", "a", "--max-attempts"], 1, "1,000", "1.5"),
+                (["worker", "jobs:worker", "--concurrency"], 1, "10,000", "0"),
+                (["exec", "a", "--concurrency"], 1, "10,000", "10001"),
+                (["exec", "a", "--max-result-bytes"], 1, "134,217,728", "-5"),
+            )
+        ),
+        *(
+            (
                 ["worker", "jobs:worker", f"--processes={number}"],
                 "Error: Invalid value for '--processes': expected a whole number from 1 to 1,000, "
                 f"or auto, got '{number}'",

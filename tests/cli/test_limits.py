@@ -13,6 +13,7 @@ from broker_queue.cli.job_options import read_options
 from broker_queue.errors import Invalid
 from broker_queue.protocol import messages
 from broker_queue.protocol.codec import decode
+from broker_queue.worker import MAX_CONCURRENCY
 from tests.cli.conftest import job_id
 
 
@@ -86,3 +87,7 @@ def test_auto_is_a_process_for_each_cpu_that_may_be_used(monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1, 4, 6}, raising=False)
     assert limits.process_count("auto") == 3
     assert limits.process_count(str(limits.MAX_PROCESSES)) == limits.MAX_PROCESSES
+
+
+def test_a_command_line_takes_as_many_jobs_at_once_as_a_worker() -> None:
+    assert limits.MAX_CONCURRENCY == MAX_CONCURRENCY

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_queue.address import Address
-from broker_queue.cli.arguments import channel, duration, job_type
+from broker_queue.cli import limits
+from broker_queue.cli.arguments import channel, duration, job_type, whole_number
 from broker_queue.cli.commands.processes import PANEL, log_for_people
 from broker_queue.cli.escaping import printable
 from broker_queue.cli.invocation import Invocation, command
@@ -49,7 +50,12 @@ def execute(
     text: Annotated[
         bool, typer.Option("--text", help="The output is the result as a string, not as JSON.")
     ] = False,
-    concurrency: Annotated[int, typer.Option(metavar="N", help="Jobs at once.", min=1)] = 8,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Jobs at once.", parser=whole_number(1, limits.MAX_CONCURRENCY)
+        ),
+    ] = 8,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its name in `workers`.", show_default=False)
     ] = None,
@@ -74,7 +80,11 @@ def execute(
     ] = None,
     max_result_bytes: Annotated[
         int,
-        typer.Option(metavar="N", help="Longest result; the scheduler has a limit too.", min=1),
+        typer.Option(
+            metavar="N",
+            help="Longest result; the scheduler has a limit too.",
+            parser=whole_number(1, limits.MAX_RESULT),
+        ),
     ] = MAX_RESULT,
 ) -> None:
     """Run a program for each job of a type, until Ctrl-C.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker_queue.cli import arguments
+from broker_queue.cli import arguments, limits
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.cli.refusals import no_graphs
 from broker_queue.cli.targets import find_graph, find_job, find_targets, jobs_of_graph
@@ -31,7 +31,11 @@ class Drawing(StrEnum):
 
 BeforeOption = Annotated[
     int | None,
-    typer.Option(metavar="NEXT", help="The page after the one that named this.", min=0),
+    typer.Option(
+        metavar="NEXT",
+        help="The page after the one that named this.",
+        parser=arguments.whole_number(0, limits.LAST_PAGE),
+    ),
 ]
 
 
@@ -104,7 +108,10 @@ async def list_jobs(
         typer.Option(metavar="TEXT", help="Only with this name.", parser=arguments.label),
     ] = None,
     limit: Annotated[
-        int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
+        int,
+        typer.Option(
+            metavar="N", help="How many at most.", parser=arguments.whole_number(1, 1_000)
+        ),
     ] = 50,
     before: BeforeOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
@@ -139,7 +146,10 @@ async def _all_pages(queue: JobQueue, wanted: dict[str, Any], before: int | None
 async def graphs(
     run: Invocation,
     limit: Annotated[
-        int, typer.Option(metavar="N", help="How many at most.", min=1, max=1_000)
+        int,
+        typer.Option(
+            metavar="N", help="How many at most.", parser=arguments.whole_number(1, 1_000)
+        ),
     ] = 20,
     before: BeforeOption = None,
 ) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from broker_queue.cli.arguments import process_count
+from broker_queue.cli.arguments import process_count, whole_number
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.help_text import Command
 from broker_queue.cli.invocation import Invocation, Options, command
+from broker_queue.cli.limits import MAX_CONCURRENCY
 from broker_queue.errors import BrokerQueueError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ def worker(
     ],
     *,
     concurrency: Annotated[
-        int | None, typer.Option(metavar="N", help="Jobs at once.", min=1, show_default=False)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Jobs at once.",
+            parser=whole_number(1, MAX_CONCURRENCY),
+            show_default=False,
+        ),
     ] = None,
     processes: Annotated[
         int,

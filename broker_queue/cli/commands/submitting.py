@@ -17,6 +17,7 @@ from broker_queue.cli.arguments import (
     label,
     positive_duration,
     read_as,
+    whole_number,
 )
 from broker_queue.cli.exit_codes import ExitCode
 from broker_queue.cli.invocation import Invocation, command
@@ -64,10 +65,14 @@ Channel = Annotated[
     typer.Option(metavar="NAME", help="Keeps tenants apart.", show_default=False, parser=channel),
 ]
 Priority = Annotated[
-    int, typer.Option(metavar="N", help="0 (last) to 9 (first).", min=0, max=MAX_PRIORITY)
+    int,
+    typer.Option(metavar="N", help="0 (last) to 9 (first).", parser=whole_number(0, MAX_PRIORITY)),
 ]
 MaxAttempts = Annotated[
-    int, typer.Option(metavar="N", help="Runs in all, if it fails.", min=1, max=MAX_ATTEMPTS)
+    int,
+    typer.Option(
+        metavar="N", help="Runs in all, if it fails.", parser=whole_number(1, MAX_ATTEMPTS)
+    ),
 ]
 Timeout = Annotated[
     float | None,

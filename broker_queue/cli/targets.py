@@ -165,5 +165,8 @@ async def _job_like(queue: JobQueue, part: str) -> JobId:
 def _recall(run: Invocation) -> Remembered:
     made = recall(run.place)
     if made is None:
-        raise NotExist(f"nothing was made yet from this account on {run.place}, so no `last`")
+        raise NotExist(
+            f"no `last` on {run.place}: this account has not used `enqueue` or `submit` there; "
+            "what clients make is in `broker-queue list` and `broker-queue graphs`"
+        )
     return made

@@ -221,7 +221,8 @@ def _failed_text(status: JobStatus) -> str:
 
 
 def _name(status: JobStatus) -> str:
-    return f"{status.type or 'milestone'} {_named(status.id, status.name)}"
+    kind = status.type or "milestone"
+    return f"{kind} {_named(status.id, status.name if status.name != kind else None)}"
 
 
 def _named(job: str, name: str | None) -> str:

@@ -48,7 +48,7 @@ async def test_last_may_be_a_graph(run: Invocation, asked: Any) -> None:
 async def test_last_is_kept_for_each_broker_and_namespace(run: Invocation, asked: Any) -> None:
     remember(run.place, "job", job_id(5))
     elsewhere = make_invocation(Options(namespace="other"))
-    with pytest.raises(NotExist, match="nothing was made yet"):
+    with pytest.raises(NotExist, match="has not used `enqueue` or `submit` there"):
         await find_job(elsewhere, asked, "last")
     assert "guest:guest" not in run.place
 

@@ -24,6 +24,14 @@ def test_every_state_has_a_reason_that_names_the_job(state: State) -> None:
     assert ID in found.summary
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("nightly", f"build {ID} (nightly)"), ("build", f"build {ID}")]
+)
+def test_a_name_that_says_no_more_than_the_type_is_not_repeated(name: str, shown: str) -> None:
+    found = explain([Step(status=status(State.FINISHED, name=name))], now=0)
+    assert found.summary == f"{shown} finished"
+
+
 def test_a_waiting_job_names_what_it_waits_for_and_the_root_cause() -> None:
     open_edge = OpenDependency(
         job=OTHER, state=State.QUEUED, condition=Condition.FAILURE, name="fetch data"

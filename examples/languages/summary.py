@@ -14,6 +14,9 @@ from broker_queue import JobEvent, JobStatus, State
 from examples.languages.workers import Language
 
 DIM = "bright_black"
+WIDE = 80
+"""Columns of a terminal from which on types are shown too; languages say nearly as much."""
+
 COLOURS = {State.RUNNING: "blue", State.FINISHED: "green", State.FAILED: "red"}
 
 UNNAMED = "A worker says its name once a job has run for some 50 ms; short ones end without it."
@@ -49,15 +52,16 @@ def show(
     """Show who ran what, then the report."""
     console.print("\n[bold]Who ran what[/bold]\n")
     table = Table(box=None, padding=(0, 1), header_style=DIM)
-    for title in (" job", "type", "language", "state", "attempt"):
+    is_wide = console.width >= WIDE
+    for title in (" job", *(["type"] if is_wide else []), "language", "state", "attempt"):
         table.add_column(title, no_wrap=True)
-    table.add_column("worker", overflow="fold")
+    table.add_column("worker", overflow="fold", min_width=8)
     for job in sorted(jobs, key=lambda job: (job.ready is None, job.ready)):
         language = _language_of(job.type, languages)
         was_killed = killed is not None and job.type == killed.language.rehearsal
         table.add_row(
             f" {job.name}",
-            job.type,
+            *([job.type] if is_wide else []),
             language,
             Text(job.state, COLOURS.get(job.state, DIM)),
             f"{job.attempt} of {job.max_attempts}",

@@ -121,11 +121,16 @@ final class Worker implements Session.Listener {
     public void onAnswer(String verdict, String correlationId, JsonNode body) throws IOException {
         switch (verdict) {
             case "ok" -> onWelcome(body);
-            case "error" -> log("hello is refused: " + body.path("message").asText());
+            case "error" -> onRefused(body);
             case "accepted" -> jobs.onAccepted(correlationId, body.path("lease"));
             case "stale", "canceled", "not_exist" -> jobs.stop(correlationId, verdict);
             default -> { }
         }
+    }
+
+    private void onRefused(JsonNode error) {
+        unanswered = 0;
+        log("hello is refused: " + error.path("message").asText());
     }
 
     private void onWelcome(JsonNode welcome) throws IOException {

@@ -34,5 +34,11 @@ async def test_a_fingerprint(stage: Stage) -> None:
     assert error.code == "invalid_args"
 
 
+async def test_it_takes_no_jobs_before_it_is_connected(stage: Stage) -> None:
+    async with stage.worker("http://localhost") as worker:
+        await worker.says("no connection")
+    assert "taking jobs" not in worker.log
+
+
 async def test_the_client_submits_waits_looks_and_cancels(stage: Stage) -> None:
     await the_client_does_all_it_can(stage, toolchains.go_client(), "fingerprint")

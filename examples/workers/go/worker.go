@@ -60,11 +60,6 @@ func (w *Worker) Run(ctx context.Context) {
 	jobs, stopJobs := context.WithCancel(context.Background())
 	defer stopJobs()
 	w.jobs = jobs
-	var queues []string
-	for jobType := range w.handlers {
-		queues = append(queues, w.namespace+".jobs."+jobType)
-	}
-	log.Printf("taking jobs from %s at %s", strings.Join(queues, ", "), credentials.ReplaceAllString(w.url, "//"))
 	go w.stayConnected()
 	<-ctx.Done()
 	log.Print("stopping")
@@ -116,13 +111,17 @@ func (w *Worker) serve() error {
 	go w.listen(s.cancels)
 	w.setSession(s)
 	defer w.setSession(nil)
-	for {
+	for told := false; ; {
 		next := answerTimeout
 		if answered, err := w.hello(s); err != nil {
 			log.Printf("hello: %v", err)
 		} else {
 			next = seconds(answered.HelloInterval)
-			w.take()
+			if w.take() && !told {
+				queues, broker := strings.Join(answered.Queues, ", "), credentials.ReplaceAllString(w.url, "//")
+				log.Printf("taking jobs from %s at %s", queues, broker)
+				told = true
+			}
 		}
 		select {
 		case <-s.lost:
@@ -227,15 +226,17 @@ func (w *Worker) drop(tokens []string) {
 	}
 }
 
-// take consumes if a slot is free.
-func (w *Worker) take() {
+// take consumes if a slot is free, and says whether it does.
+func (w *Worker) take() bool {
 	s, known := w.current()
 	if s == nil || w.isStopping() || len(w.slots) == cap(w.slots) {
-		return
+		return false
 	}
-	if err := s.take(known.Queues, w.receive); err != nil {
+	err := s.take(known.Queues, w.receive)
+	if err != nil {
 		log.Printf("consuming: %v", err)
 	}
+	return err == nil
 }
 
 func (w *Worker) isStopping() bool {

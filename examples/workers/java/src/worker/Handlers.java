@@ -10,9 +10,9 @@ import java.util.stream.Collectors;
 
 /** What this worker can do: put your functions here. */
 final class Handlers {
-    static final Map<String, Handler> BY_TYPE = Map.of(
-            "text.letters", Handlers::letters,
-            "rehearsal.java", Handlers::rehearsal);
+    static final Map<String, Handler> BY_TYPE = Map.ofEntries(
+            Map.entry("text.letters", Handlers::letters),
+            Map.entry("rehearsal.java", Handlers::rehearsal));
 
     private Handlers() {}
 

@@ -2,9 +2,13 @@ package worker;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.exc.MismatchedInputException;
+import com.fasterxml.jackson.databind.exc.ValueInstantiationException;
 import com.fasterxml.jackson.databind.util.RawValue;
 import java.nio.charset.StandardCharsets;
+import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 
 /** A job as its handler sees it. */
 final class Job {
@@ -27,9 +31,10 @@ final class Job {
     /** The args as a record or bean, with checks of its own. */
     <T> T args(Class<T> form) throws JobFailure {
         try {
-            return Json.MAPPER.readValue(text(), form);
+            return Optional.ofNullable(Json.MAPPER.readValue(text(), form))
+                    .orElseThrow(() -> JobFailure.invalidArgs("the args are null"));
         } catch (JsonProcessingException problem) {
-            throw JobFailure.invalidArgs(problem.getOriginalMessage());
+            throw JobFailure.invalidArgs(why(problem));
         }
     }
 
@@ -45,6 +50,20 @@ final class Job {
     /** Tells how far the job is, from 0 to 1; the last word is kept. */
     void progress(double fraction, String text) {
         reports.accept(new Report.Progress(fraction, text));
+    }
+
+    /** For people who do not know this program's classes. */
+    private static String why(JsonProcessingException problem) {
+        if (problem instanceof ValueInstantiationException && problem.getCause() != null) {
+            return problem.getCause().getMessage(); // a check of the form's own
+        }
+        if (problem instanceof MismatchedInputException mismatch && mismatch.getTargetType() != null) {
+            String where = mismatch.getPath().stream()
+                    .map(step -> step.getFieldName() == null ? "[" + step.getIndex() + "]" : step.getFieldName())
+                    .collect(Collectors.joining("."));
+            return (where.isEmpty() ? "this" : where) + " is no " + mismatch.getTargetType().getSimpleName();
+        }
+        return problem.getOriginalMessage();
     }
 
     private String text() {

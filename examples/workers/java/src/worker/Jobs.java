@@ -97,7 +97,7 @@ final class Jobs {
         } else if (known != null) {
             session.acknowledge(tag);
         } else if (stopping || canceled.contains(run.message.token())) {
-            end(run, new Report.Released(stopping ? "the worker stops" : "canceled"));
+            end(run, new Report.Released(stopping ? Run.WORKER_STOPS : "canceled"));
         } else {
             run.next(loop.after(KEEP_WITHOUT_SLOT, () -> giveBack(run)));
             fillSlots();
@@ -157,10 +157,23 @@ final class Jobs {
                     : new Report.Failed("invalid_result", "the result is too large", false);
         } catch (JobFailure failure) {
             return new Report.Failed(failure.code, failure.getMessage(), failure.retry);
-        } catch (JsonProcessingException problem) {
-            return new Report.Failed("invalid_result", problem.getOriginalMessage(), false);
         } catch (Throwable problem) { // also errors: a stack that overflows ends one job, not the worker
-            return new Report.Failed(problem.getClass().getSimpleName(), problem.getMessage(), true);
+            return failed(problem, message);
+        }
+    }
+
+    private static Report failed(Throwable problem, Message message) {
+        String name = problem.getClass().getSimpleName();
+        try {
+            if (!(problem instanceof InterruptedException)) { // which is how a canceled job stops
+                System.err.println(message.type() + " " + message.id() + " failed:");
+                problem.printStackTrace();
+            }
+            return problem instanceof JsonProcessingException json
+                    ? new Report.Failed("invalid_result", json.getOriginalMessage(), false)
+                    : new Report.Failed(name, problem.getMessage(), true);
+        } catch (Throwable another) { // by a method of the exception itself: the job has to end all the same
+            return new Report.Failed(name, "", true);
         }
     }
 
@@ -226,7 +239,7 @@ final class Jobs {
     }
 
     private void report(Run run) throws IOException {
-        if (session != null && runs.containsValue(run)) {
+        if (session != null && runs.get(run.message.token()) == run) {
             session.tell(run.message, run.end, run.headers(), () -> {
                 acknowledge(run);
                 forget(run);
@@ -261,21 +274,21 @@ final class Jobs {
         }
         for (Run run : all()) {
             if (!run.isBegun()) {
-                end(run, new Report.Released("the worker stops"));
+                end(run, new Report.Released(Run.WORKER_STOPS));
             }
         }
     }
 
     void interruptAll() throws IOException {
         for (Run run : all()) {
-            stop(run.message.token(), "the worker stops");
+            stop(run.message.token(), Run.WORKER_STOPS);
         }
     }
 
     /** Gives back also what does not heed its interrupt. */
     void giveUp() throws IOException {
         for (Run run : all()) {
-            end(run, new Report.Released("the worker stops"));
+            end(run, new Report.Released(Run.WORKER_STOPS));
         }
     }
 

@@ -1,7 +1,7 @@
 package worker;
 
-import java.net.URI;
 import java.time.Duration;
+import java.util.Map;
 
 /** Starts the worker, and stops it in order on SIGTERM or Ctrl-C. */
 public final class Main {
@@ -10,20 +10,20 @@ public final class Main {
     private Main() {}
 
     public static void main(String[] arguments) {
-        var settings = new Settings(
-                URI.create(variable("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672/")),
-                variable("BROKER_QUEUE_NAMESPACE", "bq"),
-                Integer.parseInt(variable("CONCURRENCY", "4")));
-        var worker = new Worker(settings, Handlers.BY_TYPE);
+        try {
+            start(Settings.from(System.getenv()), Handlers.BY_TYPE, TIME_TO_FINISH);
+        } catch (IllegalArgumentException problem) {
+            System.err.println(problem.getMessage());
+            System.exit(2);
+        }
+    }
+
+    static void start(Settings settings, Map<String, Handler> handlers, Duration timeToFinish) {
+        var worker = new Worker(settings, handlers);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            worker.stop(TIME_TO_FINISH);
+            worker.stop(timeToFinish);
             Runtime.getRuntime().halt(0); // else the exit code would be that of the signal
         }));
         worker.start();
-    }
-
-    private static String variable(String name, String otherwise) {
-        String value = System.getenv(name);
-        return value == null || value.isEmpty() ? otherwise : value;
     }
 }

@@ -12,7 +12,7 @@ sealed interface Report {
         private static final int LONGEST_MESSAGE = 20_000;
 
         public Failed {
-            code = code.isEmpty() ? "failed" : code.substring(0, Math.min(code.length(), LONGEST_CODE));
+            code = code == null || code.isEmpty() ? "failed" : code.substring(0, Math.min(code.length(), LONGEST_CODE));
             message = message == null ? "" : message.substring(0, Math.min(message.length(), LONGEST_MESSAGE));
         }
     }

@@ -8,6 +8,8 @@ import java.util.concurrent.Future;
 final class Run {
     enum State { WAITING, CLAIMING, RUNNING, ENDED }
 
+    static final String WORKER_STOPS = "the worker stops";
+
     final Message message;
     State state = State.WAITING;
     Long tag; // of the message to be acknowledged; none if it is held by lease, or was lost with its connection
@@ -47,16 +49,19 @@ final class Run {
         this.timer = timer;
     }
 
-    /** Asks the handler to stop; what it then returns or throws counts as given back. */
+    /** Asks the handler to stop; the job then counts as given back, but if it finishes as the worker stops. */
     void interrupt(String reason) {
-        stopped = reason;
+        if (stopped == null || stopped.equals(WORKER_STOPS)) { // a cancel has the last word
+            stopped = reason;
+        }
         next(null);
         thread.interrupt();
     }
 
     void end(Report report) {
         state = State.ENDED;
-        end = stopped == null ? report : new Report.Released(stopped);
+        boolean isKept = stopped == null || stopped.equals(WORKER_STOPS) && report instanceof Report.Finished;
+        end = isKept ? report : new Report.Released(stopped);
         next(null);
     }
 

@@ -3,7 +3,6 @@ package worker;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.rabbitmq.client.AMQP.BasicProperties;
 import com.rabbitmq.client.Envelope;
-import com.rabbitmq.client.ShutdownSignalException;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
@@ -20,6 +19,7 @@ import java.util.concurrent.TimeoutException;
 /** Connects again and again, says hello, hears what the scheduler says, and stops in order. */
 final class Worker implements Session.Listener {
     private static final Duration HELLO_AGAIN = Duration.ofSeconds(5);
+    private static final int WARN_AFTER = 2; // hellos without an answer
     private static final Duration SHORT_PAUSE = Duration.ofMillis(250);
     private static final Duration LONG_PAUSE = Duration.ofSeconds(10);
     private static final Duration LAST_WORDS = Duration.ofSeconds(2);
@@ -32,6 +32,7 @@ final class Worker implements Session.Listener {
     private final Jobs jobs;
     private Session session; // none while there is no connection
     private boolean isWelcome;
+    private int unanswered; // hellos since the last answer to one
     private Duration pause = SHORT_PAUSE;
     private Future<?> nextHello;
     private boolean stopping;
@@ -85,13 +86,17 @@ final class Worker implements Session.Listener {
             session = new Session(settings, loop, this, types);
             greet();
             jobs.onConnected(session);
-        } catch (IOException | TimeoutException | ShutdownSignalException problem) {
+        } catch (IOException | TimeoutException | RuntimeException problem) {
             onLost(text(problem));
         }
     }
 
     private void greet() throws IOException {
         helloAfter(HELLO_AGAIN);
+        if (unanswered++ == WARN_AFTER) {
+            log("no answer to hello in " + HELLO_AGAIN.multipliedBy(WARN_AFTER).toSeconds()
+                    + " s: is a scheduler running in namespace " + settings.namespace() + "?");
+        }
         session.greet(hello());
     }
 
@@ -116,14 +121,20 @@ final class Worker implements Session.Listener {
     public void onAnswer(String verdict, String correlationId, JsonNode body) throws IOException {
         switch (verdict) {
             case "ok" -> onWelcome(body);
-            case "error" -> log("hello is refused: " + body.path("message").asText());
+            case "error" -> onRefused(body);
             case "accepted" -> jobs.onAccepted(correlationId, body.path("lease"));
             case "stale", "canceled", "not_exist" -> jobs.stop(correlationId, verdict);
             default -> { }
         }
     }
 
+    private void onRefused(JsonNode error) {
+        unanswered = 0;
+        log("hello is refused: " + error.path("message").asText());
+    }
+
     private void onWelcome(JsonNode welcome) throws IOException {
+        unanswered = 0;
         helloAfter(Json.seconds(welcome.path("hello_interval"), Duration.ofSeconds(30)));
         jobs.onCanceled(welcome.path("canceled"));
         var queues = List.of(Json.MAPPER.convertValue(welcome.path("queues"), String[].class));
@@ -152,6 +163,7 @@ final class Worker implements Session.Listener {
             nextHello.cancel(false);
         }
         isWelcome = false;
+        unanswered = 0;
         jobs.onLost();
         log("no connection to " + settings.broker() + ", again in " + pause.toMillis() + " ms: " + why);
         loop.after(pause, this::connect);

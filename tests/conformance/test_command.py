@@ -116,19 +116,43 @@ async def test_a_worker_that_somebody_else_starts_is_told_where_the_broker_is(
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-async def test_who_stops_the_kit_is_told_what_it_has_found(
-    told: signal.Signals, command_line: CommandLine, tmp_path: Path
+@pytest.mark.parametrize("fault", ["", "ignores-sigterm"])
+async def test_who_stops_the_kit_is_told_what_it_has_found_however_often(
+    fault: str, told: signal.Signals, command_line: CommandLine, tmp_path: Path
 ) -> None:
-    worker = with_its_pid(tmp_path, *WRONG_WORKER)
+    worker = with_its_pid(tmp_path, *WRONG_WORKER, "--fault", fault)
     async with command_line.running(*CONFORMANCE, "--", *worker) as process:
         assert "consume" in await line_of(process.stdout)
         process.send_signal(told)
+        stopping = "stopping, once the worker has ended and the queues are deleted …"
+        assert await line_of(process.stderr) == stopping
+        process.send_signal(told)
+        await asyncio.sleep(0.3)
+        if process.returncode is None:
+            process.send_signal(told)
         found = await finish(process)
     (said,) = found.err.splitlines()
     assert found.code == 130
     assert re.fullmatch(r"Error: interrupted; so far: \d passed; the worker was ended", said), said
     assert await is_gone(tmp_path)
     assert await left_on_broker(command_line.url, command_line.namespace) == []
+
+
+async def test_who_stops_the_kit_is_told_what_is_left_on_the_broker(
+    command_line: CommandLine, node: PrivateNode, tmp_path: Path
+) -> None:
+    command_line.url = node.url
+    worker = with_its_pid(tmp_path, *WRONG_WORKER, "--fault", "ignores-sigterm")
+    async with command_line.running(*CONFORMANCE, "--", *worker) as process:
+        assert "consume" in await line_of(process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert "stopping, " in await line_of(process.stderr)
+        node.kill()
+        found = await finish(process)
+    assert found.code == 130
+    assert f"not deleted on the broker: {command_line.namespace}." in found.err
+    assert f"{command_line.namespace}.jobs.rehearsal" in found.err
+    assert await is_gone(tmp_path)
 
 
 async def test_ctrl_c_before_the_first_check_says_so(command_line: CommandLine) -> None:

@@ -88,7 +88,7 @@ async def test_a_worker_that_cannot_start_reaches_no_level(command_line: Command
     found = await command_line.run(*CONFORMANCE, "--", *worker)
     assert (found.code, found.err) == (6, "")
     assert found.lines[-1] == f"No level is reached: 1 failed, {len(ALL) - 1} not checked"
-    assert "→ it must run until it is told to stop" in found.out
+    assert "→ it fails at its start: see what it prints" in found.out
 
 
 async def test_a_worker_that_somebody_else_starts_is_told_where_the_broker_is(

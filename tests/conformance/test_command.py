@@ -75,7 +75,7 @@ async def test_some_checks_say_nothing_of_a_level(
     assert await is_gone(tmp_path)
     assert await left_on_broker(command_line.url, command_line.namespace) == []
     found = await command_line.run(*some, "--quiet", "--", *WRONG_WORKER)
-    assert (found.code, found.out) == (0, "")
+    assert (found.code, found.out) == (0, "passed\n")
     found = await command_line.run(
         *some, "--json", "--", *WRONG_WORKER, "--fault", "invalid-failed"
     )
@@ -83,11 +83,23 @@ async def test_some_checks_say_nothing_of_a_level(
     assert [check["outcome"] for check in found.json["checks"]] == ["passed", "passed", "failed"]
 
 
+async def test_checks_above_the_level_that_is_asked_for_are_not_made(
+    command_line: CommandLine,
+) -> None:
+    asked = (*CONFORMANCE, "--level", "1", "--", *WRONG_WORKER, "--fault", "no-control")
+    found = await command_line.run(*asked)
+    assert (found.code, found.lines[-1]) == (0, "Level 1 of 3: 6 passed")
+
+
 async def test_a_worker_that_cannot_start_reaches_no_level(command_line: CommandLine) -> None:
     worker = (*WRONG_WORKER, "--fault", "crashes")
     found = await command_line.run(*CONFORMANCE, "--", *worker)
     assert (found.code, found.err) == (6, "")
     assert found.lines[-1] == f"No level is reached: 1 failed, {len(ALL) - 1} not checked"
+    left = [line.split(maxsplit=2) for line in found.lines if line.startswith("·")]
+    assert left == [
+        ["·", level, "all others         not looked at: consume failed"] for level in "123"
+    ]
     assert "→ it fails at its start: see what it prints" in found.out
 
 
@@ -238,6 +250,14 @@ async def test_a_port_in_use_is_named(command_line: CommandLine) -> None:
         ),
         (("--level", "4"), "'--level': expected a level from 1 to 3, got '4'; see broker-queue"),
         (("--level", "x"), "'--level': expected a level from 1 to 3, got 'x'; see broker-queue"),
+        (
+            ("--only", "cancel"),
+            "did you mean 'cancel_running' or 'cancel_before' or 'canceled_in_h",
+        ),
+        (
+            ("--only", "lease", "--level", "3"),
+            "--only names no level: leave out --level, or --only",
+        ),
         (("--port", "99999"), "'--port': expected a port from 0 to 65,535, got '99999'"),
         (("--patience", "soon"), "soon"),
     ],

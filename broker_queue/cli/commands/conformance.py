@@ -53,8 +53,9 @@ def _check_name(text: str) -> str:
 
     if text in ALL:
         return text
-    near = get_close_matches(text, ALL, n=1)
-    meant = f"; did you mean {near[0]!r}? There are: " if near else "; there are: "
+    alike = [name for name in ALL if text and (text in name or name in text)]
+    near = " or ".join(repr(name) for name in alike or get_close_matches(text, ALL))
+    meant = f"; did you mean {near}? There are: " if near else "; there are: "
     raise ValueError(f"no check is called {text!r}{meant}{', '.join(ALL)}")
 
 
@@ -90,9 +91,15 @@ def conformance(  # noqa: PLR0917  # the options of a command
         ),
     ] = None,
     level: Annotated[
-        int,
-        typer.Option(metavar="1|2|3", help="Level that it must reach.", parser=level_number),
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="1|2|3",
+            help="Level that it must reach; checks of higher ones are not made. "
+            "[default: level 1, and all checks]",
+            parser=level_number,
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -187,6 +194,8 @@ def conformance(  # noqa: PLR0917  # the options of a command
     from broker_queue.local_broker.finding import find_broker
     from broker_queue.programs.command import check_command
 
+    if only and level is not None:
+        raise ConfigurationError("--only names no level: leave out --level, or --only")
     if start:
         check_command(start)
     _check_file(junit)
@@ -203,15 +212,19 @@ def conformance(  # noqa: PLR0917  # the options of a command
             patience=PATIENCE if patience is None else patience,
             start_timeout=START_TIMEOUT if start_timeout is None else start_timeout,
         )
-        rating = _rehearse(run, plan, only, stopping)
+        rating = _rehearse(run, plan, only, level or LEVELS[-1], stopping)
     run.output.rated(rating)
     if junit is not None:
         _write(junit, rating)
-    return ExitCode.OK if rating.reaches(level) else ExitCode.UNHEALTHY
+    return ExitCode.OK if rating.reaches(level or LEVELS[0]) else ExitCode.UNHEALTHY
 
 
 def _rehearse(
-    run: Invocation, plan: Plan, only: list[str] | None, stopping: Interruption
+    run: Invocation,
+    plan: Plan,
+    only: list[str] | None,
+    highest: int,
+    stopping: Interruption,
 ) -> Rating:
     import asyncio
     import logging
@@ -240,7 +253,14 @@ def _rehearse(
         results.append(result)
         run.output.checked(result)
 
-    work = rehearse(plan, only=only or ALL, on_ready=tell, on_result=note, echo=echo)
+    work = rehearse(
+        plan,
+        only=only or ALL,
+        highest=highest,
+        on_ready=tell,
+        on_result=note,
+        echo=echo,
+    )
     try:
         return stopping.run(work)
     except asyncio.CancelledError:

@@ -127,6 +127,8 @@ class Settled(NamedTuple):
     message: Delivered
     how: str
     """``ack``, ``requeue`` or ``reject``."""
+    with_later: bool = False
+    """By a frame for a later message, with ``multiple`` set."""
 
 
 Event: TypeAlias = (
@@ -349,4 +351,4 @@ def _settle(channel: _Channel, found: Any) -> Iterator[Settled]:
     for each in tags:
         message = channel.held.pop(each, None)
         if message is not None:
-            yield Settled(message, how)
+            yield Settled(message, how, with_later=each != tag)

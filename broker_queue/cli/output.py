@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import msgspec
 
 from broker_queue.cli.escaping import error_text, printable
+from broker_queue.conformance.verdict import Outcome
 from broker_queue.errors import BrokerQueueError, RequestError
 from broker_queue.moments import from_milliseconds_or_none
 from broker_queue.plain import plain
@@ -261,11 +262,11 @@ class QuietOutput:
         self._write(str(next(iter(facts.values()), "")))
 
     def checked(self, result: Result) -> None:
-        """A script reads the level."""
+        """A script reads the level, or of some checks, whether none has failed."""
 
     def rated(self, rating: Rating) -> None:
-        if rating.level is not None:
-            self._write(str(rating.level))
+        some = "failed" if rating.count(Outcome.FAILED) else "passed"
+        self._write(some if rating.level is None else str(rating.level))
 
     def board(self) -> AbstractContextManager[Board]:
         return LineBoard(lambda event: self._write(f"{event.job} {event.state.value}"))

@@ -45,7 +45,7 @@ async def copies(stage: Stage) -> str:
     if stage.remarks:
         return ""
     if not came_while_it_ran:
-        return "one job at a time: the second message came after the end"
+        return "the second message came only after the end: nothing is known"
     return "run once for two messages"
 
 

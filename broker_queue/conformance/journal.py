@@ -49,6 +49,8 @@ class Settlement(NamedTuple):
     order: int
     at: float
     how: str
+    with_later: bool
+    """By a frame for a later message, with ``multiple`` set."""
 
 
 class Report(NamedTuple):
@@ -197,7 +199,7 @@ class Journal:
     def settlements(self, token: str) -> list[Settlement]:
         """Return how the worker settled a job's messages."""
         return [
-            Settlement(order, entry.at, entry.event.how)
+            Settlement(order, entry.at, entry.event.how, entry.event.with_later)
             for order, entry in enumerate(self.entries)
             if isinstance(entry.event, Settled)
             and entry.event.message.properties.correlation_id == token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from broker_queue.amqp.wiretap import Confirmed, ConfirmsAsked, Declared
@@ -16,11 +17,16 @@ from broker_queue.conformance.looking import (
     why_no_report,
 )
 from broker_queue.conformance.played import HandedOut
+from broker_queue.conformance.process import Death
 from broker_queue.conformance.rehearsal import ODD_ARGS, Likeness, likeness
 from broker_queue.conformance.stage import Stage
 from broker_queue.conformance.stopping import stop
+from broker_queue.protocol.results import TEXT
 
 SEVERAL = 20
+
+SLOWER = 0.3
+"""Seconds that the first of them takes: the others overtake it, if several run at once."""
 
 MAX_CRASHES = 3
 """Times that a worker may end, or be refused, before it has taken the first job."""
@@ -76,10 +82,9 @@ async def result(stage: Stage) -> str:
 
 async def several(stage: Stage) -> str:
     """Each of several jobs is answered once, with its own result."""
-    jobs = [
-        await stage.hand_out(stage.plan.rehearsal.normal_args(number))
-        for number in range(1, SEVERAL + 1)
-    ]
+    rehearsal = stage.plan.rehearsal
+    quick = [rehearsal.normal_args(number) for number in range(1, SEVERAL)]
+    jobs = [await stage.hand_out(args) for args in (rehearsal.timed_args(SLOWER), *quick)]
     await _all_ended(stage, jobs)
     for job in jobs:
         _check_result(stage, job, await finish(stage, job, 0.0))
@@ -168,10 +173,30 @@ def _likeness(args: bytes, found: bytes) -> Likeness:
 
 def _check_result(stage: Stage, job: HandedOut, found: bytes) -> None:
     if stage.plan.rehearsal.gives_back_args and _likeness(job.args, found) is Likeness.OTHER:
+        if _content_type(stage, job).startswith(TEXT):
+            raise Unmet(
+                f"its report has content_type text/plain, which makes each result a string: {shown(found)}",
+                "leave the content_type out, and write the result as JSON",
+            )
+        if _is_encoded_twice(job.args, found):
+            raise Unmet(
+                f"its result is encoded twice, as JSON within a JSON string: {shown(found)}",
+                "write the result as JSON once",
+            )
         raise Unmet(
             f"the job with args {shown(job.args)} has the result {shown(found)}",
             "a rehearsal job gives back its args; for jobs of another kind give --args",
         )
+
+
+def _content_type(stage: Stage, job: HandedOut) -> str:
+    report = stage.final(job)
+    return ((report and report.message.properties.content_type) or "").lower()
+
+
+def _is_encoded_twice(args: bytes, found: bytes) -> bool:
+    within = json.loads(found)
+    return isinstance(within, str) and _likeness(args, within.encode()) is not Likeness.OTHER
 
 
 def _remark_delivery(stage: Stage, job: HandedOut, report: Report) -> None:
@@ -204,7 +229,7 @@ def _why_not_consumed(stage: Stage) -> tuple[str, str]:
         text, advice = refusal(journal.refusals()[-1])
         return "\n".join([text, *(death.text for death in stage.deaths[-1:])]), advice
     if stage.deaths:
-        return stage.deaths[-1].text, "it must run until it is told to stop"
+        return _why_it_ended(stage.deaths)
     if not journal.connections():
         return (
             f"nobody connected {seconds}",
@@ -214,6 +239,17 @@ def _why_not_consumed(stage: Stage) -> tuple[str, str]:
     return (
         f"it connected, and consumes {others} in place of {stage.queue}",
         CLOSING_ADVICE[404],
+    )
+
+
+def _why_it_ended(deaths: Sequence[Death]) -> tuple[str, str]:
+    times = "once" if len(deaths) == 1 else f"{len(deaths)} times"
+    fails = deaths[-1].code and deaths[-1].output
+    return (
+        f"started {times}, {deaths[-1].text}",
+        "it fails at its start: see what it prints"
+        if fails
+        else "it ends at its start, and must run until it is told to stop",
     )
 
 

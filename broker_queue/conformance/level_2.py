@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker_queue.conformance.check import Check, Unmet
-from broker_queue.conformance.copies import copies
+from broker_queue.conformance.copies import OF_ANOTHER_KIND, copies
 from broker_queue.conformance.looking import (
     acknowledged,
     args_or_unchecked,
@@ -19,6 +19,7 @@ from broker_queue.conformance.played import HandedOut
 from broker_queue.conformance.rehearsal import FAILURE
 from broker_queue.conformance.stage import GRACE, Stage
 from broker_queue.conformance.stopping import stop_in_order
+from broker_queue.protocol.messages import CancelControl, encode
 from broker_queue.protocol.reports import Failed
 
 SLOW = 4.0
@@ -26,6 +27,9 @@ SLOW = 4.0
 
 STARTED_WITHIN = 1.0
 """Seconds; the protocol says some 50 ms, which busy machines may miss."""
+
+NAMED = 0.8
+"""Seconds that a job takes which a message names meanwhile: none in which a lease is taken."""
 
 LONG_ENOUGH = 2.0
 """Seconds that a job takes which must be seen to run."""
@@ -176,6 +180,7 @@ async def tolerance(stage: Stage) -> str:
             "it lost its connection over a message of a kind, or with headers, unknown to it",
             "ignore control messages of other types, and headers and fields that are not known",
         )
+    await _check_type_is_read(stage)
     return "ignored"
 
 
@@ -243,6 +248,36 @@ async def _check_foreign_cancel(stage: Stage, job: HandedOut) -> None:
             "it stops a job when another one is canceled",
             "compare the tokens of a `cancel` with that of the job: most are not its own",
         )
+
+
+async def _check_type_is_read(stage: Stage) -> None:
+    """Return if a running job goes on that a control message of an unknown type names.
+
+    Raises:
+        Unmet: it is stopped.
+    """
+    args = stage.plan.rehearsal.slow_args(NAMED)
+    if args is None:
+        return
+    job = await stage.hand_out(args)
+    if not await stage.until(lambda: stage.delivered(job)):
+        raise Unmet(*why_no_report(stage, job))
+    await stage.until(lambda: stage.journal.reports_on(job.token, "started"), NAMED / 2)
+    await stage.scheduler.tell_workers(encode(CancelControl(tokens=[job.token])), "rehearse")
+
+    def has_stopped() -> bool:
+        given_up = stage.settled(job) and not stage.journal.reports_on(job.token, "lease")
+        return given_up or bool(stage.journal.reports_on(job.token, "released"))
+
+    seconds = NAMED if stage.plan.rehearsal.gives_back_args else OF_ANOTHER_KIND
+    await stage.until(lambda: stage.final(job) or has_stopped(), seconds + stage.plan.patience)
+    report = stage.final(job)
+    if has_stopped() if report is None else report.kind == "failed":
+        raise Unmet(
+            "it stops a job that a control message of an unknown type names",
+            "read the property `type` of a control message: only `cancel` stops jobs",
+        )
+    await finish(stage, job)
 
 
 def _check_binding(stage: Stage) -> None:

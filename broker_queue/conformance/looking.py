@@ -25,7 +25,7 @@ CLOSING_ADVICE = {
     404: "give the kit the job type that the worker serves (--type), and the worker the namespace "
     "in BROKER_QUEUE_NAMESPACE",
     406: "declare nothing that the scheduler declares, and settle each message once, on the "
-    "channel that it came by",
+    "channel that it came by; with `multiple`, all before it are settled, too",
 }
 """By the broker's reply code."""
 
@@ -88,6 +88,11 @@ async def acknowledged(stage: Stage, job: HandedOut, report: Report) -> None:
     settled = stage.journal.settlements(job.token)[-1]
     if stage.journal.reports_on(job.token, "lease"):
         return  # it holds a lease, and acknowledged because of that
+    if settled.order < report.order and settled.with_later:
+        raise Unmet(
+            "it acknowledges several messages at once (multiple), also of what still runs",
+            "acknowledge each message by itself, with `multiple` off",
+        )
     if settled.order < report.order:
         raise Unmet(
             "it acknowledges the job's message before it reports",

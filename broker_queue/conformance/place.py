@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
@@ -104,8 +105,8 @@ class Place:
         await self._connection.start(fail_fast=True)
         try:
             await self._set_up(await self._connection.session())
-        except BaseException:
-            await self._connection.close()
+        except BaseException as error:
+            await self._leave(error)
             raise
         return self
 
@@ -115,30 +116,40 @@ class Place:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            async with as_unavailable("not deleted"):
-                await self._delete()
-        except Unavailable as problem:
-            if error is None:
-                raise Unavailable(
-                    f"queues and exchanges of namespace {self.names.namespace!r} could not be "
-                    f"deleted again: {problem}"
-                ) from problem
-        finally:
-            await self._connection.close()
+        await self._leave(error)
 
-    async def _delete(self) -> None:
-        """Delete what was not there before.
+    async def _leave(self, error: BaseException | None) -> None:
+        """Delete what was made, and say so if that fails and nothing else is told.
 
         Raises:
-            Unavailable: the broker is gone.
+            Unavailable: it names what is left.
         """
-        session = await self._connection.session(CLEANING_TIMEOUT)  # another, if one was lost
-        underlying = (await session.open_channel(essential=False)).underlying
-        for queue in self._made:
-            await underlying.queue_delete(queue.name, timeout=CALL_TIMEOUT)
-        for exchange in self._made_exchanges:
-            await underlying.exchange_delete(exchange, timeout=CALL_TIMEOUT)
+        try:
+            left, problem = await self._delete()
+        finally:
+            await self._connection.close()
+        if left and (error is None or isinstance(error, asyncio.CancelledError)):
+            raise Unavailable(f"not deleted on the broker: {', '.join(left)}: {problem}")
+
+    async def _delete(self) -> tuple[list[str], str]:
+        """Delete what was not there before; return the names of what could not be, and why."""
+        made = [queue.name for queue in self._made if queue.name in self._known]
+        left = [*made, *self._made_exchanges]
+        if not left:
+            return [], ""
+        try:
+            async with as_unavailable("the broker is gone"), asyncio.timeout(2 * CLEANING_TIMEOUT):
+                session = await self._connection.session(CLEANING_TIMEOUT)  # one may be lost
+                underlying = (await session.open_channel(essential=False)).underlying
+                for queue in made:
+                    await underlying.queue_delete(queue, timeout=CALL_TIMEOUT)
+                    left.remove(queue)
+                for exchange in self._made_exchanges:
+                    await underlying.exchange_delete(exchange, timeout=CALL_TIMEOUT)
+                    left.remove(exchange)
+        except Unavailable as problem:
+            return left, str(problem)
+        return [], ""
 
     @property
     def _queue(self) -> Queue:
@@ -152,12 +163,12 @@ class Place:
     async def _set_up(self, session: Session) -> None:
         for queue in (*own_queues(self.names), self._queue):
             await self._check(session, queue)
-        for exchange in exchanges(self.names):
-            if not await self._is_there(session, exchange):
-                self._made_exchanges.append(exchange.name)
+        new = [each for each in exchanges(self.names) if not await self._is_there(session, each)]
         self._channel = channel = await session.open_channel(essential=False)
         underlying = channel.underlying
         for exchange in exchanges(self.names):
+            if exchange in new:
+                self._made_exchanges.append(exchange.name)
             await underlying.exchange_declare(
                 exchange.name, exchange_type=exchange.kind, durable=True, timeout=CALL_TIMEOUT
             )

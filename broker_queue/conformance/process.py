@@ -19,7 +19,7 @@ from broker_queue.local_broker.guard import guarded
 KEPT_LINES = 200
 """Of what it prints."""
 
-SHOWN_LINES = 5
+SHOWN_LINES = 15
 
 CHUNK = 1 << 16
 MAX_LINE = 2_000
@@ -52,7 +52,7 @@ class Death(NamedTuple):
     @property
     def text(self) -> str:
         """What is shown of it."""
-        said = "".join(f"\n{line}" for line in self.output)
+        said = "".join(f"\n{line}" for line in self.output) or "; it printed nothing"
         return f"the worker ended by itself, with exit code {self.code}{said}"
 
 
@@ -115,8 +115,9 @@ class WorkerProcess:
         self._on_change()
 
     def last_lines(self) -> list[str]:
-        """Return the end of what it printed."""
-        return list(self._lines)[-SHOWN_LINES:]
+        """Return the end of what it has printed since its last start."""
+        lines = list(self._lines)
+        return lines if len(lines) <= SHOWN_LINES else ["…", *lines[-SHOWN_LINES:]]
 
     async def __aenter__(self) -> Self:
         self._process = await self._start()
@@ -138,6 +139,7 @@ class WorkerProcess:
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._starts += 1
+        self._lines.clear()
         return await asyncio.create_subprocess_exec(
             *guarded(self._command),
             env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},

@@ -11,7 +11,7 @@ from broker_queue.conformance import level_1, level_2, level_3
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.looking import refusal
 from broker_queue.conformance.stage import Plan, Stage
-from broker_queue.conformance.verdict import Outcome, Rating, Result
+from broker_queue.conformance.verdict import LEVELS, Outcome, Rating, Result
 from broker_queue.errors import Unavailable
 
 CHECKS: tuple[tuple[int, tuple[Check, ...]], ...] = (
@@ -28,6 +28,9 @@ ESSENTIAL = frozenset({"consume", "result"})
 Finding: TypeAlias = tuple[Outcome, str, str]
 """How a check went, what was seen, and what to change."""
 
+LEFT = "all others"
+NOT_LOOKED_AT = "not looked at"
+
 NOT_FOUND = 404
 """The broker's reply code."""
 
@@ -36,6 +39,7 @@ async def rehearse(
     plan: Plan,
     *,
     only: Container[str] = ALL,
+    highest: int = LEVELS[-1],
     on_ready: Callable[[str], None],
     on_result: Callable[[Result], None],
     echo: Callable[[str], None],
@@ -45,8 +49,10 @@ async def rehearse(
     Args:
         plan: of the rehearsal.
         only: names of the checks to be made; the essential ones are made in any case.
+        highest: level whose checks are the last to be made.
         on_ready: called with the URL for the worker before it is started.
-        on_result: called with each result as it comes.
+        on_result: called with each result as it comes; where nothing more can be looked at, with one
+            for all that is left of a level.
         echo: called with each line that the worker prints.
 
     Raises:
@@ -56,24 +62,31 @@ async def rehearse(
     results: list[Result] = []
     async with Stage(plan, on_ready, echo) as stage:
         hindrance = ""
-        for level, check in _chosen(only):
+        left: set[int] = set()
+        for level, check in _chosen(only, highest):
             result = await _result(stage, level, check, hindrance)
             results.append(result)
-            on_result(result)
+            if not hindrance:
+                on_result(result)
+            elif level not in left:
+                left.add(level)
+                on_result(Result(LEFT, level, NOT_LOOKED_AT, Outcome.UNCHECKED, hindrance))
             hindrance = hindrance or stage.hindrance
     return Rating(plan.job_type, tuple(results), is_whole=all(name in only for name in ALL))
 
 
-def _chosen(only: Container[str]) -> Iterator[tuple[int, Check]]:
+def _chosen(only: Container[str], highest: int) -> Iterator[tuple[int, Check]]:
     for level, checks in CHECKS:
         for check in checks:
-            if check.name in only or check.name in ESSENTIAL:
+            if level <= highest and (check.name in only or check.name in ESSENTIAL):
                 yield level, check
 
 
 async def _result(stage: Stage, level: int, check: Check, hindrance: str) -> Result:
     if hindrance:
-        return Result(check.name, level, check.title, Outcome.UNCHECKED, hindrance)
+        return Result(
+            check.name, level, check.title, Outcome.UNCHECKED, f"{NOT_LOOKED_AT}: {hindrance}"
+        )
     begun = time.monotonic()
     try:
         found = await stage.place.unless_lost(_run(stage, check))
@@ -101,7 +114,7 @@ async def _run(stage: Stage, check: Check) -> Finding:
         return Outcome.PASSED, await check.run(stage), ""
     except Unmet as unmet:
         if unmet.ends:
-            stage.hindrance = f"not looked at, since {check.name} failed"
+            stage.hindrance = f"{check.name} failed"
         return Outcome.FAILED, unmet.text, unmet.advice
     except Unchecked as reason:
         return Outcome.UNCHECKED, str(reason), ""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
+from broker_queue.amqp.ending import ended
 from broker_queue.amqp.wiretap import Consumed, Delivered, Event, Published
 from broker_queue.conformance.journal import FINAL, Entry, Journal, Report, reports_in
 from broker_queue.conformance.place import Place
@@ -348,6 +349,15 @@ class Stage:
         return self
 
     async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Whoever is told to stop meanwhile still cleans up.
+        await ended(asyncio.create_task(self._close(kind, error, traceback)))
+
+    async def _close(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

@@ -75,7 +75,7 @@ async def test_some_checks_say_nothing_of_a_level(
     assert await is_gone(tmp_path)
     assert await left_on_broker(command_line.url, command_line.namespace) == []
     found = await command_line.run(*some, "--quiet", "--", *WRONG_WORKER)
-    assert (found.code, found.out) == (0, "")
+    assert (found.code, found.out) == (0, "passed\n")
     found = await command_line.run(
         *some, "--json", "--", *WRONG_WORKER, "--fault", "invalid-failed"
     )
@@ -83,12 +83,24 @@ async def test_some_checks_say_nothing_of_a_level(
     assert [check["outcome"] for check in found.json["checks"]] == ["passed", "passed", "failed"]
 
 
+async def test_checks_above_the_level_that_is_asked_for_are_not_made(
+    command_line: CommandLine,
+) -> None:
+    asked = (*CONFORMANCE, "--level", "1", "--", *WRONG_WORKER, "--fault", "no-control")
+    found = await command_line.run(*asked)
+    assert (found.code, found.lines[-1]) == (0, "Level 1 of 3: 6 passed")
+
+
 async def test_a_worker_that_cannot_start_reaches_no_level(command_line: CommandLine) -> None:
     worker = (*WRONG_WORKER, "--fault", "crashes")
     found = await command_line.run(*CONFORMANCE, "--", *worker)
     assert (found.code, found.err) == (6, "")
     assert found.lines[-1] == f"No level is reached: 1 failed, {len(ALL) - 1} not checked"
-    assert "→ it must run until it is told to stop" in found.out
+    left = [line.split(maxsplit=2) for line in found.lines if line.startswith("·")]
+    assert left == [
+        ["·", level, "all others         not looked at: consume failed"] for level in "123"
+    ]
+    assert "→ it fails at its start: see what it prints" in found.out
 
 
 async def test_a_worker_that_somebody_else_starts_is_told_where_the_broker_is(
@@ -116,19 +128,43 @@ async def test_a_worker_that_somebody_else_starts_is_told_where_the_broker_is(
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-async def test_who_stops_the_kit_is_told_what_it_has_found(
-    told: signal.Signals, command_line: CommandLine, tmp_path: Path
+@pytest.mark.parametrize("fault", ["", "ignores-sigterm"])
+async def test_who_stops_the_kit_is_told_what_it_has_found_however_often(
+    fault: str, told: signal.Signals, command_line: CommandLine, tmp_path: Path
 ) -> None:
-    worker = with_its_pid(tmp_path, *WRONG_WORKER)
+    worker = with_its_pid(tmp_path, *WRONG_WORKER, "--fault", fault)
     async with command_line.running(*CONFORMANCE, "--", *worker) as process:
         assert "consume" in await line_of(process.stdout)
         process.send_signal(told)
+        stopping = "stopping, once the worker has ended and the queues are deleted …"
+        assert await line_of(process.stderr) == stopping
+        process.send_signal(told)
+        await asyncio.sleep(0.3)
+        if process.returncode is None:
+            process.send_signal(told)
         found = await finish(process)
     (said,) = found.err.splitlines()
     assert found.code == 130
     assert re.fullmatch(r"Error: interrupted; so far: \d passed; the worker was ended", said), said
     assert await is_gone(tmp_path)
     assert await left_on_broker(command_line.url, command_line.namespace) == []
+
+
+async def test_who_stops_the_kit_is_told_what_is_left_on_the_broker(
+    command_line: CommandLine, node: PrivateNode, tmp_path: Path
+) -> None:
+    command_line.url = node.url
+    worker = with_its_pid(tmp_path, *WRONG_WORKER, "--fault", "ignores-sigterm")
+    async with command_line.running(*CONFORMANCE, "--", *worker) as process:
+        assert "consume" in await line_of(process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert "stopping, " in await line_of(process.stderr)
+        node.kill()
+        found = await finish(process)
+    assert found.code == 130
+    assert f"not deleted on the broker: {command_line.namespace}." in found.err
+    assert f"{command_line.namespace}.jobs.rehearsal" in found.err
+    assert await is_gone(tmp_path)
 
 
 async def test_ctrl_c_before_the_first_check_says_so(command_line: CommandLine) -> None:
@@ -214,6 +250,14 @@ async def test_a_port_in_use_is_named(command_line: CommandLine) -> None:
         ),
         (("--level", "4"), "'--level': expected a level from 1 to 3, got '4'; see broker-queue"),
         (("--level", "x"), "'--level': expected a level from 1 to 3, got 'x'; see broker-queue"),
+        (
+            ("--only", "cancel"),
+            "did you mean 'cancel_running' or 'cancel_before' or 'canceled_in_h",
+        ),
+        (
+            ("--only", "lease", "--level", "3"),
+            "--only names no level: leave out --level, or --only",
+        ),
         (("--port", "99999"), "'--port': expected a port from 0 to 65,535, got '99999'"),
         (("--patience", "soon"), "soon"),
     ],

@@ -251,7 +251,9 @@ def test_the_last_line(found: Rating, line: str) -> None:
     assert rating_line(found).plain == line
 
 
-@pytest.mark.parametrize(("is_whole", "told", "level"), [(True, "1\n", 1), (False, "", None)])
+@pytest.mark.parametrize(
+    ("is_whole", "told", "level"), [(True, "1\n", 1), (False, "failed\n", None)]
+)
 def test_scripts_read_the_level(is_whole: bool, told: str, level: int | None) -> None:
     found, out = rating((1, PASSED), (2, FAILED), is_whole=is_whole), StringIO()
     QuietOutput(out=out).rated(found)

@@ -13,6 +13,7 @@ from tests.conformance.rehearsals import (
     WRONG_WORKER,
     plan_of,
     rehearsed,
+    result_of,
 )
 
 OURS = (*COMMAND, "worker", "tests.conformance.our_worker:worker")
@@ -49,3 +50,10 @@ async def test_every_kind_of_worker_reaches_level_3_without_a_warning(broker_url
     ]
     assert not wrong
     assert [rating.level for rating in ratings] == [3] * len(WORKERS)
+
+
+async def test_nothing_is_said_of_a_copy_that_came_after_the_end(broker_url: str) -> None:
+    alone = (*WRONG_WORKER, "--concurrency", "1", "--fault", "no-lease")
+    plan = plan_of(broker_url, f"test-{uuid4().hex[:12]}", *alone)
+    found = result_of(await rehearsed(plan, {"copies"}), "copies")
+    assert found.text == "the second message came only after the end: nothing is known"

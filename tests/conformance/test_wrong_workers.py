@@ -40,10 +40,14 @@ def warns(name: str, check: str, *words: str) -> Fault:
     return Fault(name, check, WARNING, words)
 
 
+_CRASH = "with exit code 1\nno settings were found\nit fails at its start: see what it prints"
+"""What it printed at one start, and no more of it."""
+
 FAULTS = (
     # A worker that cannot begin.
     fails("never-connects", "consume", "nobody connected within", "BROKER_QUEUE_URL"),
-    fails("crashes", "consume", "ended by itself, with exit code 1", "no settings were found"),
+    fails("crashes", "consume", "started 3 times, the worker ended by itself", _CRASH),
+    fails("ends-silently", "consume", "exit code 1; it printed nothing", "until it is told"),
     fails("another-queue", "consume", ".dead in place of ", ".jobs.rehearsal", "--type"),
     fails("declares", "consume", "406 PRECONDITION_FAILED", "declare nothing"),
     warns("declares-alike", "consume", "it declares queue", "leave that to the scheduler"),
@@ -54,13 +58,18 @@ FAULTS = (
     fails("no-ack", "result", "does not acknowledge the job's message", "basic.ack"),
     fails("no-id", "result", "has not the job's correlation_id (it has none)"),
     fails("no-json", "result", "its result is no JSON: {'rehearsal': 0}"),
+    fails("text-plain", "result", "content_type text/plain", "leave the content_type out"),
+    fails("encoded-twice", "result", "encoded twice", "as JSON once"),
     fails("wrong-queue", "result", "to exchange '' with routing key 'results'", "reply_to"),
     fails("wrong-exchange", "result", "to exchange 'test-", ".results'", "reply_to"),
     fails("unknown-report", "result", "report of type 'result'", "finished"),
     fails("requeues-reported", "result", "gives the message back (requeue)"),
     warns("no-confirms", "result", "does not have its reports confirmed", "confirm.select"),
     warns("ack-before-confirm", "result", "acknowledges the job before its report is confirmed"),
-    warns("ack-twice", "several", "406 PRECONDITION_FAILED", "settle each message once"),
+    warns(
+        "ack-twice", "several", "406 PRECONDITION_FAILED", "settle each message once", "multiple"
+    ),
+    fails("acks-multiple", "several", "several messages at once (multiple)", "by itself"),
     fails("first-id", "several", "has not the job's correlation_id (it has '"),
     fails("answers-twice", "several", "reported 2 times on one job"),
     fails("loses-a-job", "several", "settled the job's message (ack) without a report"),
@@ -97,6 +106,7 @@ FAULTS = (
     fails("runs-canceled", "cancel_before", "it ran a job that was canceled before it came"),
     fails("keeps-canceled", "cancel_before", "keeps the message of a job that was canceled"),
     fails("dies-of-unknown-control", "tolerance", "exit code 1", "KeyError('tokens')", "ignore"),
+    fails("obeys-any-type", "tolerance", "of an unknown type names", "only `cancel`"),
     fails("loses-connection-of-unknown", "tolerance", "lost its connection", "ignore"),
     fails("runs-newer", "newer_protocol", "ran a job of protocol 2: finished", "basic.reject"),
     fails("requeues-newer", "newer_protocol", "settles a job of protocol 2 with requeue"),

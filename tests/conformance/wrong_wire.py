@@ -73,7 +73,8 @@ class Wire:
         if self.has("auto-ack", "no-ack") and how == "ack":
             return
         if how == "ack":
-            await message.channel.basic_ack(message.delivery_tag)
+            multiple = self.has("acks-multiple")
+            await message.channel.basic_ack(message.delivery_tag, multiple=multiple)
         else:
             await message.channel.basic_reject(message.delivery_tag, requeue=how == "requeue")
 
@@ -116,6 +117,7 @@ class Wire:
             message_type=kind,
             correlation_id=key,
             reply_to=reply_to,
+            content_type="text/plain" if self.has("text-plain") else None,
         )
 
     async def publish(self, exchange: str, key: str, body: bytes, properties: Any) -> None:

@@ -65,6 +65,8 @@ class WrongWorker(Wire):
     async def run(self) -> None:
         if self.has("crashes"):
             raise SystemExit("no settings were found")
+        if self.has("ends-silently"):
+            raise SystemExit(1)
         loop = asyncio.get_running_loop()
         if self.has("ignores-sigterm"):
             loop.add_signal_handler(signal.SIGTERM, lambda: None)
@@ -215,7 +217,8 @@ class WrongWorker(Wire):
                 sys.stdout.write(f"{error!r}\n")
                 sys.stdout.flush()
                 os._exit(1)
-        if message.header.properties.message_type != "cancel":
+        obeys = self.has("obeys-any-type") and b"tokens" in message.body
+        if message.header.properties.message_type != "cancel" and not obeys:
             if self.has("loses-connection-of-unknown"):
                 await self.life.connection.close()
             return
@@ -373,6 +376,8 @@ class WrongWorker(Wire):
             raise RuntimeError(args["fail"])
         if self.has("no-json"):
             return str(args).encode()
+        if self.has("encoded-twice"):
+            return json.dumps(body.decode()).encode()
         if self.has("garbled"):
             return body.decode("utf-8").encode("ascii", "replace")
         if self.has("rounded"):

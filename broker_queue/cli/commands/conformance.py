@@ -13,9 +13,10 @@ from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.cli import limits
 from broker_queue.cli.arguments import job_type, positive_duration, read_as
 from broker_queue.cli.exit_codes import ExitCode, Interrupted
+from broker_queue.cli.interruption import Interruption
 from broker_queue.cli.invocation import Invocation, command
 from broker_queue.conformance.verdict import LEVELS, Rating
-from broker_queue.errors import ConfigurationError
+from broker_queue.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from broker_queue.conformance.stage import Plan
@@ -52,8 +53,9 @@ def _check_name(text: str) -> str:
 
     if text in ALL:
         return text
-    near = get_close_matches(text, ALL, n=1)
-    meant = f"; did you mean {near[0]!r}? There are: " if near else "; there are: "
+    alike = [name for name in ALL if text and (text in name or name in text)]
+    near = " or ".join(repr(name) for name in alike or get_close_matches(text, ALL))
+    meant = f"; did you mean {near}? There are: " if near else "; there are: "
     raise ValueError(f"no check is called {text!r}{meant}{', '.join(ALL)}")
 
 
@@ -89,9 +91,15 @@ def conformance(  # noqa: PLR0917  # the options of a command
         ),
     ] = None,
     level: Annotated[
-        int,
-        typer.Option(metavar="1|2|3", help="Level that it must reach.", parser=level_number),
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="1|2|3",
+            help="Level that it must reach; checks of higher ones are not made. "
+            "[default: level 1, and all checks]",
+            parser=level_number,
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -186,10 +194,14 @@ def conformance(  # noqa: PLR0917  # the options of a command
     from broker_queue.local_broker.finding import find_broker
     from broker_queue.programs.command import check_command
 
+    if only and level is not None:
+        raise ConfigurationError("--only names no level: leave out --level, or --only")
     if start:
         check_command(start)
     _check_file(junit)
-    with find_broker(url=run.given.url, progress=run.output.note) as broker:
+    after = "once the worker has ended and" if start else "once"
+    stopping = Interruption(lambda: run.output.note(f"stopping, {after} the queues are deleted …"))
+    with stopping, find_broker(url=run.given.url, progress=run.output.note) as broker:
         plan = Plan(
             url=broker.url,
             names=run.names,
@@ -200,17 +212,22 @@ def conformance(  # noqa: PLR0917  # the options of a command
             patience=PATIENCE if patience is None else patience,
             start_timeout=START_TIMEOUT if start_timeout is None else start_timeout,
         )
-        rating = _rehearse(run, plan, only)
+        rating = _rehearse(run, plan, only, level or LEVELS[-1], stopping)
     run.output.rated(rating)
     if junit is not None:
         _write(junit, rating)
-    return ExitCode.OK if rating.reaches(level) else ExitCode.UNHEALTHY
+    return ExitCode.OK if rating.reaches(level or LEVELS[0]) else ExitCode.UNHEALTHY
 
 
-def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
+def _rehearse(
+    run: Invocation,
+    plan: Plan,
+    only: list[str] | None,
+    highest: int,
+    stopping: Interruption,
+) -> Rating:
     import asyncio
     import logging
-    import signal
 
     from broker_queue.conformance.rehearse import ALL, rehearse
 
@@ -236,24 +253,30 @@ def _rehearse(run: Invocation, plan: Plan, only: list[str] | None) -> Rating:
         results.append(result)
         run.output.checked(result)
 
-    async def until_stopped() -> Rating:
-        task = asyncio.current_task()
-        if task is not None:  # a CI stops it so
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await rehearse(plan, only=only or ALL, on_ready=tell, on_result=note, echo=echo)
-
+    work = rehearse(
+        plan,
+        only=only or ALL,
+        highest=highest,
+        on_ready=tell,
+        on_result=note,
+        echo=echo,
+    )
     try:
-        return asyncio.run(until_stopped())
-    except (KeyboardInterrupt, asyncio.CancelledError):
+        return stopping.run(work)
+    except asyncio.CancelledError:
         raise _interrupted(plan, results) from None
+    except Unavailable as problem:
+        if not stopping.has_come:
+            raise
+        raise _interrupted(plan, results, f"; {problem}") from None
 
 
-def _interrupted(plan: Plan, results: list[Result]) -> Interrupted:
+def _interrupted(plan: Plan, results: list[Result], left: str = "") -> Interrupted:
     from broker_queue.cli.rating_page import counts  # slow to import
 
     found = counts(Rating(plan.job_type, results)) or "no check was made"
     ended = "; the worker was ended" if plan.command else ""
-    return Interrupted(f"interrupted; so far: {found}{ended}")
+    return Interrupted(f"interrupted; so far: {found}{ended}{left}")
 
 
 def _check_file(path: Path | None) -> None:

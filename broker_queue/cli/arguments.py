@@ -47,9 +47,9 @@ def _span(text: str) -> float:
     return limits.span(parse_duration(text))
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return what reads a whole number within these bounds."""
-    return read_as(partial(limits.whole_in, low=low, high=high))
+def whole_number(low: int, high: int, what: str = "a whole number") -> Callable[[str], int]:
+    """Return what reads a whole number within these bounds; a refusal says `what` was expected."""
+    return read_as(partial(limits.whole_in, low=low, high=high, what=what))
 
 
 positive_duration = read_as(_longer_than_nothing)

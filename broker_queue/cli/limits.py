@@ -21,7 +21,7 @@ MAX_PROCESSES = 1_000
 
 MAX_POINTER = 2_000
 LAST_PAGE = 1 << 53
-MAX_RESULT = 1 << 27
+MAX_MESSAGE = 1 << 27
 """Bytes: what a message of RabbitMQ 3.10 may have at most."""
 
 _WORD = r"[A-Za-z0-9_.:-]"

@@ -115,9 +115,8 @@ async def lease(stage: Stage) -> str:
             "its heartbeats ask for no answer, so it never learns that its job is gone",
             "set reply_to in heartbeats, and stop the job if the answer is not `accepted`",
         )
-    await stage.until(lambda: stage.journal.refusals(job.order), GRACE)
-    for refused in stage.journal.refusals(job.order):
-        text, advice = refusal(refused)
+    if await stage.until(lambda: stage.journal.refusals(job.order), GRACE):
+        text, advice = refusal(stage.journal.refusals(job.order)[0])
         raise Unmet(
             f"a leased job has ended, and {text}",
             f"its message was acknowledged when the lease was granted, and must not be again; {advice}",

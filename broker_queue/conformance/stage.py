@@ -377,12 +377,15 @@ class Stage:
         if isinstance(event, Published):
             for report in reports_in(event):
                 if report.kind in FINAL:
-                    self.scheduler.end(report.token or "")
-        if self._late_confirm and isinstance(event, Published) and _ends(event, self._late_confirm):
-            self._late_confirm = ""
-            self._proxy.hold_back(GRACE)
+                    self._on_end(report.token or "")
         self._changed.set()
         return True
+
+    def _on_end(self, token: str) -> None:
+        self.scheduler.end(token)
+        if self._late_confirm and token == self._late_confirm:
+            self._late_confirm = ""
+            self._proxy.hold_back(GRACE)
 
 
 def _ends(message: Published, token: str) -> bool:

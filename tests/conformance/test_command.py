@@ -22,7 +22,7 @@ from broker_queue.local_broker.node import PrivateNode
 from tests.cli.processes import CommandLine, finish, line_of
 from tests.conformance.rehearsals import FOLDER, WRONG_WORKER, left_on_broker
 from tests.support.raw import RawClient
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE
 
 OUR_WORKER = (sys.executable, str(FOLDER / "our_worker.py"))
 CONFORMANCE = ("conformance", "--type", "rehearsal")
@@ -207,7 +207,7 @@ async def test_a_queue_with_messages_is_not_touched(
         await raw.channel.underlying.queue_declare(name, durable=True)
         try:
             await raw.publish("", name, b"{}")
-            await until(lambda: _holds_one(raw, name))
+            await raw.until_ready(name, 1)
             found = await command_line.run(*CONFORMANCE, "--", *WRONG_WORKER)
             assert found.code == 2
             assert (
@@ -220,10 +220,6 @@ async def test_a_queue_with_messages_is_not_touched(
             assert (found.code, "is consumed by somebody else" in found.err) == (2, True)
         finally:
             await raw.channel.underlying.queue_delete(name)
-
-
-async def _holds_one(raw: RawClient, name: str) -> bool:
-    return await raw.count(name) == 1
 
 
 async def test_a_port_in_use_is_named(command_line: CommandLine) -> None:

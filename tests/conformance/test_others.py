@@ -7,7 +7,6 @@ import asyncio
 from broker_queue.conformance.verdict import Outcome
 from tests.conformance.rehearsals import WRONG_WORKER, plan_of, rehearsed
 from tests.support.raw import RawClient
-from tests.support.waiting import until
 
 
 async def test_other_consumers_of_the_queue_are_named_as_what_jobs_are_lost_to(
@@ -17,11 +16,7 @@ async def test_other_consumers_of_the_queue_are_named_as_what_jobs_are_lost_to(
     queue = plan.names.job_queue("rehearsal")
     async with RawClient(broker_url, namespace) as raw, asyncio.TaskGroup() as group:
         rehearsal = group.create_task(rehearsed(plan, {"several", "odd_args"}))
-
-        async def is_consumed() -> bool:
-            return await raw.consumers(queue) == 1
-
-        await until(is_consumed)
+        await raw.until_consumed(queue, 1)
         for _ in range(2):
             await raw.channel.consume(queue, lambda _: None, prefetch=0)
         rating = await rehearsal

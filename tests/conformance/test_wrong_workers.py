@@ -78,7 +78,12 @@ FAULTS = (
     fails("hangs-at-cut", "redelivery", "did not connect again within", "growing pauses"),
     warns("ends-at-cut", "redelivery", "ended when its connection was lost", "started it again"),
     fails("acks-at-stop", "stop", "of 12 jobs: acknowledged without a report"),
-    warns("ignores-sigterm", "stop", "does not end within 4 s of SIGTERM", "killed after"),
+    warns(
+        "ignores-sigterm",
+        "stop",
+        f"does not end within {STOP_TIMEOUT:g} s of SIGTERM",
+        "killed after",
+    ),
     # Level 2: failures, jobs that are seen, cancels.
     fails("dies-of-malformed", "malformed", "exit code 1", "TypeError: args must be an object"),
     warns("retries-malformed", "malformed", "tried again", "`retry` false"),
@@ -110,7 +115,7 @@ FAULTS = (
     fails("loses-connection-of-unknown", "tolerance", "lost its connection", "ignore"),
     fails("runs-newer", "newer_protocol", "ran a job of protocol 2: finished", "basic.reject"),
     fails("requeues-newer", "newer_protocol", "settles a job of protocol 2 with requeue"),
-    warns("ignores-sigterm", "stop_in_order", "does not end within 4 s of SIGTERM"),
+    warns("ignores-sigterm", "stop_in_order", f"does not end within {STOP_TIMEOUT:g} s of SIGTERM"),
     warns("exit-code", "stop_in_order", "ends with exit code 3", "exit with 0"),
     warns("dies-at-stop", "stop_in_order", "SIGTERM kills it, with 4 running jobs"),
     warns("abandons-at-stop", "stop_in_order", "abandons 4 running jobs"),

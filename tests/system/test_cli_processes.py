@@ -90,11 +90,8 @@ async def test_doctor_takes_the_message_of_a_canceled_job_for_what_it_is(
 ) -> None:
     job = await queue.enqueue("stay")
 
-    async def lies_there() -> bool:
-        return await raw.count(raw.names.job_queue("stay")) == 1
-
     await raw.request("hello", {"worker": "raw", "types": ["stay"]})
-    await until(lies_there)
+    await raw.until_ready(raw.names.job_queue("stay"), 1)
     await raw.request("hello", {"worker": "raw", "types": ["stay"], "stopping": True})
     assert (await command_line.run("doctor")).code == 6
     await queue.cancel_job(job)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
-from broker_queue.cli import limits
-from broker_queue.cli.arguments import job_type, positive_duration, read_as
+from broker_queue.cli.arguments import job_type, positive_duration, read_as, whole_number
 from broker_queue.cli.exit_codes import ExitCode, Interrupted
 from broker_queue.cli.interruption import Interruption
 from broker_queue.cli.invocation import Invocation, command
@@ -40,14 +39,6 @@ def _args(text: str) -> bytes:
     return text.encode()
 
 
-def _level(text: str) -> int:
-    return limits.whole_in(text, LEVELS[0], LEVELS[-1], "a level")
-
-
-def _port(text: str) -> int:
-    return limits.whole_in(text, 0, MAX_PORT, "a port")
-
-
 def _check_name(text: str) -> str:
     from broker_queue.conformance.rehearse import ALL  # slow to import
 
@@ -60,8 +51,8 @@ def _check_name(text: str) -> str:
 
 
 json_args = read_as(_args)
-level_number = read_as(_level)
-port_number = read_as(_port)
+level_number = whole_number(LEVELS[0], LEVELS[-1], "a level")
+port_number = whole_number(0, MAX_PORT, "a port")
 check_name = read_as(_check_name)
 
 

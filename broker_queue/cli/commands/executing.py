@@ -83,7 +83,7 @@ def execute(
         typer.Option(
             metavar="N",
             help="Longest result; the scheduler has a limit too.",
-            parser=whole_number(1, limits.MAX_RESULT),
+            parser=whole_number(1, limits.MAX_MESSAGE),
         ),
     ] = MAX_RESULT,
 ) -> None:

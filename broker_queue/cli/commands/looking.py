@@ -29,6 +29,10 @@ class Drawing(StrEnum):
     MERMAID = "mermaid"
 
 
+LimitOption = Annotated[
+    int,
+    typer.Option(metavar="N", help="How many at most.", parser=arguments.whole_number(1, 1_000)),
+]
 BeforeOption = Annotated[
     int | None,
     typer.Option(
@@ -107,12 +111,7 @@ async def list_jobs(
         str | None,
         typer.Option(metavar="TEXT", help="Only with this name.", parser=arguments.label),
     ] = None,
-    limit: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="How many at most.", parser=arguments.whole_number(1, 1_000)
-        ),
-    ] = 50,
+    limit: LimitOption = 50,
     before: BeforeOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
@@ -145,12 +144,7 @@ async def _all_pages(queue: JobQueue, wanted: dict[str, Any], before: int | None
 
 async def graphs(
     run: Invocation,
-    limit: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="How many at most.", parser=arguments.whole_number(1, 1_000)
-        ),
-    ] = 20,
+    limit: LimitOption = 20,
     before: BeforeOption = None,
 ) -> None:
     """List graphs, newest first."""

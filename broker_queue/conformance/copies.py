@@ -42,6 +42,7 @@ async def copies(stage: Stage) -> str:
     stage.cut()
     await _ended(stage, job, CUT_OFF, stage.plan.start_timeout)
     _look_at(stage, job, "that runs while its connection is lost")
+    await _end_in_between(stage)
     if stage.remarks:
         return ""
     if not came_while_it_ran:
@@ -52,6 +53,23 @@ async def copies(stage: Stage) -> str:
 def has_come_again(stage: Stage, job: HandedOut) -> bool:
     """Whether the worker was given the message of a job twice."""
     return len(stage.journal.deliveries(job.token)) > 1
+
+
+async def _end_in_between(stage: Stage) -> None:
+    """Remark that the end of a job is told twice that ends while a new connection is being made."""
+    if not stage.plan.rehearsal.gives_back_args:
+        return  # nobody knows when it ends
+    job = await _running(stage, COPIED)
+    end = stage.journal.deliveries(job.token)[0].at + COPIED
+    stage.cut(end + GRACE - time.monotonic())
+    await _ended(stage, job, COPIED, stage.plan.start_timeout)
+    if await stage.until(lambda: _ends(stage, job) > 1, GRACE):
+        stage.remark(
+            "a job that ends while a new connection is being made is reported as ended "
+            f"{_ends(stage, job)} times",
+            "report it once over the new connection, and acknowledge the message that comes again "
+            "for it: the end of a job may become known while the connection is being made",
+        )
 
 
 async def _running(stage: Stage, seconds: float) -> HandedOut:

@@ -239,9 +239,11 @@ class Stage:
                 return max(0, found)
             await asyncio.sleep(LOOK_AGAIN)
 
-    def cut(self) -> None:
-        """Break the worker's connections."""
+    def cut(self, seconds: float = 0.0) -> None:
+        """Break the worker's connections; for so long the broker says nothing over new ones."""
         self.cuts += 1
+        if seconds > 0.0:
+            self._proxy.hold_back(seconds)
         self._proxy.cut()
 
     def cut_at_report(self, token: str) -> Callable[[], bool]:

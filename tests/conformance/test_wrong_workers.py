@@ -98,6 +98,7 @@ FAULTS = (
     warns("late-started", "started", "reports `started` only 1."),
     warns("runs-copies", "copies", "again whose message comes again while it runs: 2 reports"),
     warns("runs-again-at-cut", "copies", "again that runs while its connection is lost: 2 reports"),
+    warns("tells-end-again", "copies", "a new connection is being made is reported as ended 2"),
     warns("releases-copies", "copies", "reports `released` of a job whose message comes again"),
     warns("keeps-copies", "copies", "keeps the second message of a job whose message comes again"),
     fails("no-control", "cancel_running", "binds no queue to test-", "exclusive queue"),

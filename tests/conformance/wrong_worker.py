@@ -182,7 +182,8 @@ class WrongWorker(Wire):
         """Give up what the broker will give to somebody else."""
         self.life = None
         self.connected.clear()
-        for running in [] if self.has("runs-again-at-cut") else list(self.running.values()):
+        goes_on = self.has("runs-again-at-cut", "tells-end-again")
+        for running in [] if goes_on else list(self.running.values()):
             if not running.is_leased or self.has("lost-at-cut"):
                 running.is_lost = True
                 running.stop()
@@ -296,15 +297,21 @@ class WrongWorker(Wire):
         if kind in {"reject", "requeue"}:
             await self.settle(message, kind)
             return
-        if running.is_leased or self.has("runs-again-at-cut"):
-            await self.connected.wait()
-        await self.report(kind, result, token)
+        for _ in range(await self.times_to_tell(running)):
+            await self.report(kind, result, token)
         if running.is_leased:
             await self.end_leased(message)
             return
         await self.settle(message, "requeue" if self.has("requeues-reported") else "ack")
         if self.has("ack-twice"):
             await self.settle(message, "ack")
+
+    async def times_to_tell(self, running: Running) -> int:
+        """Return how often the end of a job is to be told, as soon as it can be."""
+        ended_in_between = not self.connected.is_set()
+        if running.is_leased or self.has("runs-again-at-cut", "tells-end-again"):
+            await self.connected.wait()
+        return 2 if ended_in_between and self.has("tells-end-again") else 1
 
     async def begin(self, token: str, running: Running) -> bool:
         """Whether a job has started, and was not dropped since its claim was refused."""

@@ -43,7 +43,7 @@ end
 
 # A job that this worker holds, from its message until that is acknowledged. `message` is nil while
 # the broker has taken it back because the connection was lost; `outcome` is type and body of the
-# last report.
+# last report, from the moment in which the main thread learns of the end.
 class Delivery
   attr_reader :token, :began_at
   attr_accessor :message, :outcome, :reported
@@ -56,14 +56,13 @@ class Delivery
     @reported = false
   end
 
-  # Runs the job, and yields itself once that has ended.
+  # Runs the job, and yields itself and the outcome once that has ended.
   def start
     @began_at = (Time.now.to_f * 1000).to_i
     @thread = Thread.new do
       # A cancel may interrupt the job function, but not the telling of how it ended.
       Thread.handle_interrupt(Canceled => :never) do
-        @outcome = outcome_of_run
-        yield self
+        yield self, outcome_of_run
       end
     end
     @thread.report_on_exception = false
@@ -233,13 +232,14 @@ class Worker
   def begin_next
     while @running < CONCURRENCY && (delivery = @waiting.shift)
       @running += 1
-      delivery.start { |ended| @events << [:ended, ended] }
+      delivery.start { |*ended| @events << [:ended, *ended] }
       later(STARTED_AFTER, :tell_started, delivery)
     end
   end
 
-  def ended(delivery)
+  def ended(delivery, outcome)
     @running -= 1
+    delivery.outcome = outcome
     conclude(delivery)
     begin_next
   end

@@ -204,7 +204,8 @@ async def test_dev_starts_everything_and_stops_it_again(
         second = await command_line.run(*arguments[:3])
         assert second.code == 2
         assert second.err == (
-            f"Error: dev already runs here: pid {process.pid}, URL {without_password(broker_url)}\n"
+            f"Error: dev already runs here: pid {process.pid}, URL {without_password(broker_url)}; "
+            "use that, or give another --folder\n"
         )
         job = (await command_line.run("enqueue", "hello", '{"name": "you"}')).out.strip()
         async with command_line.running("worker", "jobs:worker"):

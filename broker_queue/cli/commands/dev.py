@@ -118,7 +118,9 @@ def _claimed(folder: Path) -> Iterator[Tell]:
             yield tell
     except Claimed as claimed:
         pid, url = (claimed.holder.get(name, "not known yet") for name in ("pid", "url"))
-        raise ConfigurationError(f"dev already runs here: pid {pid}, URL {url}") from None
+        raise ConfigurationError(
+            f"dev already runs here: pid {pid}, URL {url}; use that, or give another --folder"
+        ) from None
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 var handlers = map[string]Handler{
@@ -24,10 +26,13 @@ func main() {
 	if err != nil || concurrency < 1 {
 		log.Fatal("CONCURRENCY must be a positive number")
 	}
+	url := env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672")
+	if _, err := amqp.ParseURI(url); err != nil { // which would show the password
+		log.Fatal("BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost")
+	}
 	// The first signal stops the worker in order; a second one ends it at once.
 	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	go func() { <-ctx.Done(); restore() }()
-	url := env("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672")
 	NewWorker(url, env("BROKER_QUEUE_NAMESPACE", "bq"), concurrency, handlers).Run(ctx)
 }
 

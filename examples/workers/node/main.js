@@ -43,11 +43,17 @@ function invalidArgs(message) {
   return new Failure("invalid_args", message, { retry: false });
 }
 
+function fatal(message) {
+  console.error(message);
+  process.exit(2);
+}
+
+const url = process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672";
+if (!/^amqps?:\/\//.test(url)) fatal("BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost");
 const concurrency = Number(process.env.CONCURRENCY || 4);
-if (!Number.isInteger(concurrency) || concurrency < 1)
-  throw new Error("CONCURRENCY must be a positive number");
+if (!Number.isInteger(concurrency) || concurrency < 1) fatal("CONCURRENCY must be a positive number");
 const worker = new Worker({
-  url: process.env.BROKER_QUEUE_URL || "amqp://guest:guest@localhost:5672",
+  url,
   namespace: process.env.BROKER_QUEUE_NAMESPACE || "bq",
   concurrency,
   handlers,

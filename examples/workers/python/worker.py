@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 URL = os.environ.get("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672")
 NAMESPACE = os.environ.get("BROKER_QUEUE_NAMESPACE", "bq")
-CONCURRENCY = int(os.environ.get("CONCURRENCY", "4"))
+CONCURRENCY = os.environ.get("CONCURRENCY", "4")
 NAME = f"{socket.gethostname()}/{os.getpid()}"
 
 PROTOCOL = 1
@@ -62,7 +63,8 @@ class Delivery:
 
 
 class Worker:
-    def __init__(self) -> None:
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
         self.connection: pika.BlockingConnection | None = None
         self.held: dict[str, Delivery] = {}
         self.waiting: deque[Delivery] = deque()
@@ -129,7 +131,7 @@ class Worker:
             self.connection.call_later(1, lambda: self.consume(job_type))
 
         channel = self.connection.channel()
-        channel.basic_qos(prefetch_count=CONCURRENCY)
+        channel.basic_qos(prefetch_count=self.concurrency)
         channel.add_on_cancel_callback(again)  # somebody deleted the queue
         try:
             channel.basic_consume(f"{NAMESPACE}.jobs.{job_type}", self.on_job)
@@ -212,7 +214,7 @@ class Worker:
                 delivery.job.canceled.set()
 
     def begin_next(self) -> None:
-        while self.waiting and len(self.running) < CONCURRENCY:
+        while self.waiting and len(self.running) < self.concurrency:
             delivery = self.waiting.popleft()
             delivery.began_at = time.time_ns() // 1_000_000
             self.running.add(delivery.token)
@@ -275,4 +277,8 @@ def failure(code: str, error: Exception, *, retry: bool = True) -> bytes:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    Worker().run()
+    if not re.match("amqps?://", URL):
+        sys.exit("BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost")
+    if not re.fullmatch("[1-9][0-9]*", CONCURRENCY):
+        sys.exit("CONCURRENCY must be a positive number")
+    Worker(int(CONCURRENCY)).run()

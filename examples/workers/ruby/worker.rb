@@ -14,7 +14,7 @@ require_relative "handlers"
 # For Bunny a slash at the end names a virtual host without a name.
 URL = ENV.fetch("BROKER_QUEUE_URL", "amqp://guest:guest@localhost:5672").sub(%r{(?<=[^/])/\z}, "")
 NAMESPACE = ENV.fetch("BROKER_QUEUE_NAMESPACE", "bq")
-CONCURRENCY = Integer(ENV.fetch("CONCURRENCY", "4"))
+CONCURRENCY = ENV.fetch("CONCURRENCY", "4").to_i
 NAME = "#{Socket.gethostname}/#{Process.pid}"
 
 PROTOCOL = 1
@@ -311,4 +311,6 @@ class Worker
   end
 end
 
+abort "BROKER_QUEUE_URL must be amqp://user:password@host:port/vhost" unless URL.match?(%r{\Aamqps?://})
+abort "CONCURRENCY must be a positive number" unless CONCURRENCY.positive?
 Worker.new.run

@@ -20,6 +20,11 @@ readonly STARTED_AFTER=50 CONSUME_AGAIN=1000 STOP_WITHIN=30000 LONGEST_PAUSE=150
 readonly REPORTS=1 # the channel of reports and control messages; the types have those from 2 on
 types=("${!HANDLERS[@]}")
 
+[[ $concurrency =~ ^[1-9][0-9]*$ ]] || {
+  echo "CONCURRENCY must be a positive number" >&2
+  exit 2
+}
+
 folder=$(mktemp --directory)
 mkfifo "$folder/events"
 exec {EVENTS}<>"$folder/events"

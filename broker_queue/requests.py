@@ -86,20 +86,20 @@ class _Line:
             Unavailable: the broker did not take it in time.
         """
         answer: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        key = message.correlation_id or ""
+        message.message_id = key = uuid4().hex
         self._waiting[key] = answer
         try:
             async with asyncio.timeout(timeout):
                 await self._publish(message, timeout)
                 return await answer
         finally:
-            if self._waiting.get(key) is answer:
-                del self._waiting[key]
+            del self._waiting[key]
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # retrieved, or asyncio logs that nobody did
 
     def take_answer(self, delivery: Delivery) -> None:
-        answer = self._waiting.get(delivery.correlation_id or "")
+        # By the `correlation_id`, all answers about one job would be alike.
+        answer = self._waiting.get(delivery.message_id or "")
         if answer is not None and not answer.done():
             answer.set_result(delivery)
 

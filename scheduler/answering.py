@@ -108,7 +108,7 @@ class Answering:
         if reply is None:
             return
         try:
-            await self._outbox.answer(*reply, kind, answer)
+            await self._outbox.answer_all([(reply, kind, answer)])
         except Exception:  # of one request: it must not end the process, and be asked again
             log.exception("request %s could not be answered", request.operation)
 

@@ -358,6 +358,6 @@ class Loop:
         for delivery in batch.requests:
             reply = reply_address(delivery)
             if reply is not None:
-                await self._outbox.answer(*reply, "error", error_body(_OUR_FAULT))
+                await self._outbox.answer_all([(reply, "error", error_body(_OUR_FAULT))])
         reason = "the scheduler failed at this message; its log says why"
         await self._settle(batch, [Parked(delivery, reason) for delivery in batch.deliveries])

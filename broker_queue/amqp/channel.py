@@ -59,14 +59,30 @@ class Outgoing:
     content_type: str = "application/json"
 
     @classmethod
-    def answer(cls, reply_to: str, correlation_id: str | None, kind: str, body: bytes) -> Self:
-        """Return what answers a request or report; it is dropped if nobody waits for it any more."""
+    def answer(
+        cls,
+        reply_to: str,
+        correlation_id: str | None,
+        message_id: str | None,
+        kind: str,
+        body: bytes,
+    ) -> Self:
+        """Return what answers a request or report; it is dropped if nobody waits for it any more.
+
+        Args:
+            reply_to: of what is answered, as the next two.
+            correlation_id: comes back.
+            message_id: comes back too, so that answers about one job can be told apart.
+            kind: of answer: ``ok``, ``error`` or a verdict.
+            body: JSON.
+        """
         return cls(
             exchange="",
             routing_key=reply_to,
             body=body,
             type=kind,
             correlation_id=correlation_id,
+            message_id=message_id,
             mandatory=False,
             persistent=False,
         )

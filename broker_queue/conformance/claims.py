@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from broker_queue.conformance.check import Check, Unmet
+from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.copies import has_come_again
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import dropped, finish, result_of, why_no_report
 from broker_queue.conformance.naming import check_names
-from broker_queue.conformance.played import Conduct, HandedOut
+from broker_queue.conformance.played import LEASE_AFTER, Conduct, HandedOut
 from broker_queue.conformance.stage import Stage
 
 ANSWER_DELAY = 0.4
@@ -18,6 +18,9 @@ CLAIMED = 1.0
 
 INACCURACY = 0.05
 """Seconds that a worker's clock may be off in them."""
+
+LEASE_ASKED = LEASE_AFTER + 0.5
+"""Seconds that a job takes which ends while it waits for its lease."""
 
 ASKED_AGAIN_WITHIN = 13.0
 """Seconds; the protocol says ten or so."""
@@ -83,19 +86,40 @@ async def claim_refused(stage: Stage) -> str:
     if stage.final(job) and not _claims(stage, job):
         raise Unmet("it runs a republished job without a claim", CLAIM_ADVICE)
     await dropped(stage, job, "a job whose claim was answered `canceled`")
-    await _not_run_again(stage)
+    job = await stage.hand_out(stage.plan.rehearsal.normal_args())
+    await finish(stage, job)
+    await _not_run_again(stage, job)
     return "dropped unrun"
 
 
-async def _not_run_again(stage: Stage) -> None:
-    """Return if a job whose message comes again after its end is not run a second time.
+async def late_answer(stage: Stage) -> str:
+    """A late answer to another question is not taken for that to a claim."""
+    args = stage.plan.rehearsal.timed_args(LEASE_ASKED)
+    job = await stage.hand_out(args, conduct=Conduct(late="lease"))
+    await finish(stage, job, LEASE_ASKED + stage.plan.patience)
+    if not stage.journal.reports_on(job.token, "lease"):
+        raise Unchecked("no lease was asked for, so no answer to that can be late")
+    await stage.until(lambda: not stage.journal.is_held(job.token))
+    try:
+        await _not_run_again(stage, job)
+    except Unmet as unmet:
+        if not _claims(stage, job):
+            raise
+        raise Unmet(
+            "it runs a job again that has ended: it takes the late answer to `lease` for that to "
+            "its claim",
+            "give each question a message_id of its own, and look for it in the answers",
+        ) from unmet
+    return "told apart"
+
+
+async def _not_run_again(stage: Stage, job: HandedOut) -> None:
+    """Return if a job that has ended is not run a second time when its message comes again.
 
     Raises:
         Unmet: it is.
     """
     args = stage.plan.rehearsal.normal_args()
-    job = await stage.hand_out(args)
-    await finish(stage, job)
     copy = await stage.hand_out(args, token=job.token, headers={"republished": True})
     if not await stage.until(lambda: has_come_again(stage, copy)):
         raise Unmet(*why_no_report(stage, copy))
@@ -156,4 +180,5 @@ CHECKS = (
     Check("claim", "claims a job that may have ended before", claim),
     Check("claim_refused", "never starts a job whose claim is refused", claim_refused),
     Check("claim_unanswered", "never starts a job whose claim is not answered", claim_unanswered),
+    Check("late_answer", "takes no late answer for that to its claim", late_answer),
 )

@@ -6,11 +6,11 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from broker_queue.amqp.channel import Delivery, Outgoing
 from broker_queue.amqp.failures import as_unavailable
@@ -45,11 +45,13 @@ class Conduct:
         verdicts: by kind of report; where nothing is said, `accepted` until its end was reported, then `stale`.
         delay: seconds before the answer.
         unanswered: how many, from the first on, are not answered.
+        late: kind of report that is answered only when something else is asked, just before that.
     """
 
     verdicts: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     unanswered: int = 0
+    late: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class HandedOut:
     at: float
     order: int
     """Entries in the journal before."""
+
+
+class _Answer(NamedTuple):
+    question: Delivery
+    kind: str
+    body: Message
 
 
 class PlayedScheduler:
@@ -78,6 +86,8 @@ class PlayedScheduler:
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
         self._conducts: dict[str, Conduct] = {}
+        self._late: dict[str, list[_Answer]] = {}
+        """By token: answers that wait for the next question."""
         self._ended: set[str] = set()
         """Tokens of jobs whose end was reported: what else is asked about them is stale."""
         self.canceled: list[str] = []
@@ -179,7 +189,7 @@ class PlayedScheduler:
             self._soon(self._greet(request))
         else:
             error = Error(code="unavailable", message="this is a rehearsal: only hello is answered")
-            self._answer_later(request, "error", error, 0.0)
+            self._soon(self._answer([_Answer(request, "error", error)]))
         self._on_change()
 
     async def _greet(self, hello: Delivery) -> None:
@@ -189,7 +199,7 @@ class PlayedScheduler:
         )
         await self._place.provide(queues)
         self.greeted += 1
-        await self._answer(hello, "ok", self._welcome(queues), 0.0)
+        await self._answer([_Answer(hello, "ok", self._welcome(queues))])
         self._on_change()
 
     def _welcome(self, queues: Iterable[Queue]) -> Message:
@@ -211,26 +221,28 @@ class PlayedScheduler:
         verdict = conduct.verdicts.get(kind, "stale" if is_over else "accepted")
         lease = LEASE if verdict == "accepted" and kind in ("lease", "heartbeat") else None
         state = State.RUNNING if verdict == "accepted" else State.CANCELED
-        self._answer_later(report, verdict, ReportAnswer(state=state, lease=lease), conduct.delay)
+        answer = _Answer(report, verdict, ReportAnswer(state=state, lease=lease))
+        if kind == conduct.late:
+            self._late.setdefault(token, []).append(answer)
+        elif report.reply_to:
+            answers = [*self._late.pop(token, ()), answer]
+            self._soon(self._answer(answers, conduct.delay))
         self._on_change()
-
-    def _answer_later(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
-        self._soon(self._answer(question, kind, body, delay))
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_unless_broker_is_lost(work))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _answer(self, question: Delivery, kind: str, body: Message, delay: float) -> None:
-        if not (question.reply_to and reply_to_is_allowed(question.reply_to)):
-            return
+    async def _answer(self, answers: Sequence[_Answer], delay: float = 0.0) -> None:
         await asyncio.sleep(delay)
-        asked = (question.correlation_id or "", question.type or "finished")
-        self.answered.setdefault(asked, time.monotonic())
-        await self._place.channel.publish(
-            Outgoing.answer(question.reply_to, question.correlation_id, kind, encode(body))
-        )
+        for question, kind, body in answers:
+            if not (question.reply_to and reply_to_is_allowed(question.reply_to)):
+                continue
+            asked = question.correlation_id, question.message_id
+            self.answered.setdefault((asked[0] or "", question.type or ""), time.monotonic())
+            answer = Outgoing.answer(question.reply_to, *asked, kind, encode(body))
+            await self._place.channel.publish(answer)
 
 
 async def _unless_broker_is_lost(work: Coroutine[Any, Any, None]) -> None:

@@ -60,7 +60,7 @@ class JobMessage(NamedTuple):
     message: Outgoing
 
 
-Answer: TypeAlias = tuple[tuple[str, str | None], str, Message]
+Answer: TypeAlias = tuple[tuple[str, str | None, str | None], str, Message]
 """Reply address (queue, correlation id), type, body."""
 
 JobSettled: TypeAlias = Callable[[JobMessage, BrokerQueueError | None], None]
@@ -231,17 +231,10 @@ class Outbox:
         confirmed = self._channel
         await asyncio.gather(*(_publish_promptly(confirmed, message) for message in messages))
 
-    async def answer(
-        self, reply_to: str, correlation_id: str | None, kind: str, body: Message
-    ) -> None:
-        """Answer a request or report; whoever has gone away meanwhile asks again."""
-        await self.answer_all([((reply_to, correlation_id), kind, body)])
-
     async def answer_all(self, answers: Sequence[Answer]) -> None:
-        """Answer requests and reports, as one piece."""
+        """Answer requests and reports, as one piece; who has gone away meanwhile asks again."""
         messages = [
-            Outgoing.answer(reply_to, correlation_id, kind, encode(body))
-            for (reply_to, correlation_id), kind, body in answers
+            Outgoing.answer(*address, kind, encode(body)) for address, kind, body in answers
         ]
         channel = self._answers
         try:

@@ -21,7 +21,7 @@ def reply_address(delivery: Delivery) -> ReplyAddress | None:
     """Return where an answer goes, if one is wanted and the address is an allowed one."""
     if not delivery.reply_to or not reply_to_is_allowed(delivery.reply_to):
         return None
-    return ReplyAddress(delivery.reply_to, delivery.correlation_id)
+    return ReplyAddress(delivery.reply_to, delivery.correlation_id, delivery.message_id)
 
 
 def encoding_note(content_encoding: str | None) -> str:

@@ -29,10 +29,11 @@ from scheduler.store.jobs import Identity, LoadedJob
 
 
 class ReplyAddress(NamedTuple):
-    """Where an answer goes."""
+    """Where an answer goes, and by what its receiver knows it."""
 
     reply_to: str
     correlation_id: str | None
+    message_id: str | None
 
 
 class Answer(NamedTuple):

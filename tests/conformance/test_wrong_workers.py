@@ -144,6 +144,8 @@ FAULTS = (
     fails("runs-stale", "claim_refused", "a job again that has ended", "is answered `stale`"),
     fails("no-claim", "claim_unanswered", "runs a republished job without a claim"),
     fails("runs-unanswered", "claim_unanswered", "2.0 s after a claim that was not answered"),
+    fails("takes-any-answer", "late_answer", "takes the late answer to `lease`", "message_id"),
+    fails("no-claim", "late_answer", "runs a job again that has ended", "without a claim"),
     warns("asks-once", "claim_unanswered", "has not asked again 13 s after", "may be lost"),
     fails("another-heartbeat", "lease", "heartbeat names the worker 'somebody', and its hello"),
     warns("named-at-start", "lease", "names itself in `started`, and not in `lease` and `heartb"),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from typing import Any
+from uuid import uuid4
 
 import aiormq
 from aiormq import spec
@@ -57,9 +58,14 @@ class Wire:
 
     async def on_answer(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
-        waiting = self.waiting.pop(properties.correlation_id or "", None)
+        waiting = self.waiting.pop(self.question_of(properties), None)
         if waiting is not None and not waiting.done():
             waiting.set_result((properties.message_type or "", json.loads(message.body)))
+
+    def question_of(self, properties: Any) -> str:
+        """Return by what a question and its answer find each other."""
+        alike = self.has("takes-any-answer")
+        return (properties.correlation_id if alike else properties.message_id) or ""
 
     def naming(self, kind: str) -> bytes:
         """Return the body of a report in which the worker names itself."""
@@ -139,9 +145,10 @@ class Wire:
     ) -> tuple[str, Any] | None:
         """Return the answer, or None if none is asked for."""
         answer = asyncio.get_running_loop().create_future()
-        if reply_to is not None:
-            self.waiting[key] = answer
         properties = self.properties(kind, key, reply_to)
+        properties.message_id = uuid4().hex
+        if reply_to is not None:
+            self.waiting[self.question_of(properties)] = answer
         await self.publish(exchange, routing_key, json.dumps(body).encode(), properties)
         return await answer if reply_to is not None else None
 

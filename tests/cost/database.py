@@ -27,7 +27,7 @@ from tests.cost.counting import CountedDatabase, bytecodes, calls, instructions
 NOW = 1_800_000_000_000
 ROOM = Room(1_000, 1 << 30)
 WINDOW = 2_000
-SOMEBODY = ReplyAddress("amq.rabbitmq.reply-to.x", "1")
+SOMEBODY = ReplyAddress("amq.rabbitmq.reply-to.x", "1", "2")
 
 _FRAME_HEADER = 24
 _WAL_HEADER = 32

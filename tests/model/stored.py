@@ -42,7 +42,7 @@ from tests.model.pure import event_of
 from tests.support.sanity import sanity_check
 
 BACKOFF = Backoff(initial=1.0, factor=2.0, maximum=300_000_000.0, jitter=0.0)
-SOMEBODY = ReplyAddress("amq.rabbitmq.reply-to.x", "1")
+SOMEBODY = ReplyAddress("amq.rabbitmq.reply-to.x", "1", "2")
 PLENTY = Room(1 << 20, 1 << 40)
 
 FEW_EDGES = Limits(max_edges_told=2)

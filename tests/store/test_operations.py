@@ -194,6 +194,6 @@ def test_what_was_handed_out_is_taken_back_as_no_attempt_and_reports_on_it_are_s
     assert take_back(begin(connection)) == 0
     late = begin(connection)
     reports.fold(
-        late, [Incoming(tokens["running"], Succeed(1), b"1", reply=ReplyAddress("r", "1"))]
+        late, [Incoming(tokens["running"], Succeed(1), b"1", reply=ReplyAddress("r", "1", None))]
     )
     assert [answer.type for answer in late.effects.answers] == [Verdict.STALE]

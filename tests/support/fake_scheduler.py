@@ -32,7 +32,9 @@ class FakeScheduler:
         assert self._channel is not None
         reply_to = question.reply_to or ""
         await self._channel.publish(
-            Outgoing.answer(reply_to, question.correlation_id, kind, encode(body))
+            Outgoing.answer(
+                reply_to, question.correlation_id, question.message_id, kind, encode(body)
+            )
         )
 
     async def __aenter__(self) -> FakeScheduler:

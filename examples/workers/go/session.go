@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type session struct {
 	lost chan struct{} // closed once the connection is gone; err says why
 	err  *amqp.Error
 
-	mu    sync.Mutex
-	asked map[string]chan amqp.Delivery // who waits for an answer, by correlation id
+	mu        sync.Mutex
+	questions uint64
+	asked     map[string]chan amqp.Delivery // who waits for an answer, by the question's message id
 
 	taking sync.Mutex
 	queues []string // what is consumed
@@ -120,9 +122,9 @@ func (s *session) isLost() bool {
 func (s *session) route(answers <-chan amqp.Delivery) {
 	for answer := range answers {
 		s.mu.Lock()
-		if waiting := s.asked[answer.CorrelationId]; waiting != nil {
+		if waiting := s.asked[answer.MessageId]; waiting != nil {
 			waiting <- answer
-			delete(s.asked, answer.CorrelationId)
+			delete(s.asked, answer.MessageId)
 		}
 		s.mu.Unlock()
 	}
@@ -148,11 +150,13 @@ func (s *session) publish(to string, message amqp.Publishing) error {
 func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration) (amqp.Delivery, error) {
 	waiting := make(chan amqp.Delivery, 1)
 	s.mu.Lock()
-	s.asked[message.CorrelationId] = waiting
+	s.questions++
+	message.MessageId = strconv.FormatUint(s.questions, 10)
+	s.asked[message.MessageId] = waiting
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		delete(s.asked, message.CorrelationId)
+		delete(s.asked, message.MessageId)
 		s.mu.Unlock()
 	}()
 	message.ReplyTo = replyTo

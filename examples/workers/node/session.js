@@ -6,7 +6,8 @@ const CONNECT_TIMEOUT = 10_000; // milliseconds
 const HEARTBEAT = "10"; // seconds
 
 export class Session {
-  #asked = new Map(); // who waits for an answer, by correlation id
+  #questions = 0;
+  #asked = new Map(); // who waits for an answer, by the question's message id
   #queues = []; // what is consumed
   #changing = Promise.resolve(); // one change of that after the other
   isLost = false;
@@ -65,7 +66,7 @@ export class Session {
   }
 
   #answer(message) {
-    this.#asked.get(message?.properties.correlationId)?.resolve(message);
+    this.#asked.get(message?.properties.messageId)?.resolve(message);
   }
 
   // Resolves once the broker has confirmed the message.
@@ -79,16 +80,17 @@ export class Session {
 
   // Resolves with the answer, which says more than a confirm would.
   async ask(to, body, properties, timeout) {
+    const messageId = String(++this.#questions);
     let timer;
     try {
       return await new Promise((resolve, reject) => {
-        this.#asked.set(properties.correlationId, { resolve, reject });
+        this.#asked.set(messageId, { resolve, reject });
         timer = setTimeout(reject, timeout, new Error("the scheduler does not answer"));
-        this.publish(to, body, { ...properties, replyTo: REPLY_TO }).catch(reject);
+        this.publish(to, body, { ...properties, messageId, replyTo: REPLY_TO }).catch(reject);
       });
     } finally {
       clearTimeout(timer);
-      this.#asked.delete(properties.correlationId);
+      this.#asked.delete(messageId);
     }
   }
 

@@ -237,6 +237,7 @@ def _of_request(operation: str) -> Schema:
     found = {
         "type": {"const": operation, "description": "the operation"},
         "correlation_id": _TEXT | {"description": "comes back with the answer"},
+        "message_id": _TEXT | {"description": "comes back with the answer, too"},
         "reply_to": _REPLY_TO,
         "content_type": _ANY_CONTENT,
         "delivery_mode": _EITHER_MODE,
@@ -270,20 +271,22 @@ def _of_answer(operation: str) -> Schema:
     found = {
         "type": {"const": kind},
         "correlation_id": _TEXT | {"description": "that of the request"},
+        "message_id": _TEXT | {"description": "that of the request"},
         "content_type": _JSON,
         "delivery_mode": _PASSING,
     }
-    return _table(found, optional=("correlation_id",))
+    return _table(found, optional=("correlation_id", "message_id"))
 
 
 def _of_verdict(verdict: str) -> Schema:
     found = {
         "type": {"const": verdict, "description": "the verdict"},
         "correlation_id": _TEXT | {"description": "that of the report: the token"},
+        "message_id": _TEXT | {"description": "that of the report"},
         "content_type": _JSON,
         "delivery_mode": _PASSING,
     }
-    return _table(found, optional=("correlation_id",))
+    return _table(found, optional=("correlation_id", "message_id"))
 
 
 def _of_report(kind: str) -> Schema:
@@ -292,14 +295,15 @@ def _of_report(kind: str) -> Schema:
     if kind == "finished":
         found["type"]["description"] = "the report; without a type it is this one"
     if kind != "batch":
-        found |= {"correlation_id": _TOKEN, "reply_to": _REPLY_TO}
+        question = _TEXT | {"description": "comes back with the answer: which question it answers"}
+        found |= {"correlation_id": _TOKEN, "message_id": question, "reply_to": _REPLY_TO}
     found |= {
         "content_type": _TEXT | {"description": "`text/plain`: a string; else the body is JSON"}
         if kind == "finished"
         else _ANY_CONTENT,
         "delivery_mode": _EITHER_MODE,
     }
-    optional = ("reply_to", "content_type", "delivery_mode")
+    optional = ("message_id", "reply_to", "content_type", "delivery_mode")
     return _table(found, optional=("type", *optional) if kind == "finished" else optional)
 
 

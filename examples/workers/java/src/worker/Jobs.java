@@ -132,7 +132,7 @@ final class Jobs {
     private void claim(Run run) throws IOException {
         run.state = Run.State.CLAIMING;
         run.next(loop.after(ASK_AGAIN, () -> claim(run)));
-        session.ask(run.message, new Report.Started(worker));
+        session.ask(run.message, new Report.Started(worker), run.question);
     }
 
     private void begin(Run run) {
@@ -192,12 +192,12 @@ final class Jobs {
         boolean held = run.lease != null;
         run.next(loop.after(held ? run.lease.dividedBy(HEARTBEATS_PER_LEASE) : ASK_AGAIN, () -> lease(run)));
         if (session != null) {
-            session.ask(run.message, held ? new Report.Heartbeat(worker) : new Report.Lease(worker));
+            session.ask(run.message, held ? new Report.Heartbeat(worker) : new Report.Lease(worker), run.question);
         }
     }
 
-    void onAccepted(String token, JsonNode lease) throws IOException {
-        Run run = runs.get(token);
+    void onAccepted(String question, JsonNode lease) throws IOException {
+        Run run = asked(question);
         if (run != null && run.state == Run.State.CLAIMING) {
             begin(run);
         } else if (run != null && lease.isNumber()) {
@@ -213,12 +213,20 @@ final class Jobs {
     void onCanceled(JsonNode tokens) throws IOException {
         for (JsonNode token : tokens) {
             canceled.add(token.asText());
-            stop(token.asText(), "canceled");
+            stop(runs.get(token.asText()), "canceled");
         }
     }
 
-    void stop(String token, String reason) throws IOException {
-        Run run = runs.get(token);
+    void onRefused(String question, String verdict) throws IOException {
+        stop(asked(question), verdict);
+    }
+
+    /** The answer may be late: to a run that is over, while another one of the same token has begun. */
+    private Run asked(String question) {
+        return all().stream().filter(run -> run.question.equals(question)).findAny().orElse(null);
+    }
+
+    private void stop(Run run, String reason) throws IOException {
         if (run != null) {
             switch (run.state) {
                 case WAITING, CLAIMING -> end(run, new Report.Released(reason));
@@ -281,7 +289,7 @@ final class Jobs {
 
     void interruptAll() throws IOException {
         for (Run run : all()) {
-            stop(run.message.token(), Run.WORKER_STOPS);
+            stop(run, Run.WORKER_STOPS);
         }
     }
 

@@ -9,8 +9,10 @@ final class Run {
     enum State { WAITING, CLAIMING, RUNNING, ENDED }
 
     static final String WORKER_STOPS = "the worker stops";
+    private static long count;
 
     final Message message;
+    final String question = Long.toString(++count); // the message id of what is asked about it
     State state = State.WAITING;
     Long tag; // of the message to be acknowledged; none if it is held by lease, or was lost with its connection
     Duration lease; // how long the last answer grants; none without a lease

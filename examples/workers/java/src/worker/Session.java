@@ -33,7 +33,7 @@ final class Session {
     interface Listener {
         void onJob(Envelope envelope, BasicProperties properties, byte[] body) throws IOException;
 
-        void onAnswer(String verdict, String correlationId, JsonNode body) throws IOException;
+        void onAnswer(String verdict, String messageId, JsonNode body) throws IOException;
 
         void onControl(String type, JsonNode body) throws IOException;
 
@@ -66,7 +66,7 @@ final class Session {
                     (number, several) -> post(() -> settle(number, several, true)),
                     (number, several) -> post(() -> settle(number, several, false)));
             talk.basicConsume(REPLY_TO, true, consumer(talk, (envelope, properties, body) ->
-                    listener.onAnswer(type(properties), properties.getCorrelationId(), Json.lenient(body))));
+                    listener.onAnswer(type(properties), properties.getMessageId(), Json.lenient(body))));
             String own = talk.queueDeclare().getQueue(); // exclusive, and named by the broker
             for (String type : types) {
                 talk.queueBind(own, settings.control(), type);
@@ -95,9 +95,9 @@ final class Session {
         publish(job, report, new BasicProperties.Builder().headers(headers));
     }
 
-    /** Says something of a job, and asks for an answer to it. */
-    void ask(Message job, Report report) throws IOException {
-        publish(job, report, new BasicProperties.Builder().replyTo(REPLY_TO));
+    /** Says something of a job, and asks for an answer, which comes with the same message id. */
+    void ask(Message job, Report report, String messageId) throws IOException {
+        publish(job, report, new BasicProperties.Builder().replyTo(REPLY_TO).messageId(messageId));
     }
 
     private void publish(Message job, Report report, BasicProperties.Builder properties) throws IOException {

@@ -118,12 +118,12 @@ final class Worker implements Session.Listener {
     }
 
     @Override
-    public void onAnswer(String verdict, String correlationId, JsonNode body) throws IOException {
+    public void onAnswer(String verdict, String messageId, JsonNode body) throws IOException {
         switch (verdict) {
             case "ok" -> onWelcome(body);
             case "error" -> onRefused(body);
-            case "accepted" -> jobs.onAccepted(correlationId, body.path("lease"));
-            case "stale", "canceled", "not_exist" -> jobs.stop(correlationId, verdict);
+            case "accepted" -> jobs.onAccepted(messageId, body.path("lease"));
+            case "stale", "canceled", "not_exist" -> jobs.onRefused(messageId, verdict);
             default -> { }
         }
     }

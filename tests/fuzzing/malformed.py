@@ -69,6 +69,8 @@ class Malice:
         """One whose sender waits for an answer: wrong or, by chance, right."""
         operation = self._random.choice([*REQUESTS, self._text(), None])
         address = {"reply_to": REPLY_TO_DIRECT, "correlation_id": f"fuzz-{uuid4().hex}"}
+        if self._random.random() < 0.5:
+            address["message_id"] = self._text()
         return self._made("requests", operation, self._body(), Fate.ANSWERED, **address)
 
     def _silent_request(self) -> Malformed:

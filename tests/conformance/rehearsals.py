@@ -56,6 +56,13 @@ def result_of(rating: Rating, check: str) -> Result:
     return next(result for result in rating.results if result.check == check)
 
 
+def described(results: Iterable[Result]) -> str:
+    """Return what a failing test shows of results."""
+    return "\n\n".join(
+        f"{each.check}: {each.outcome}\n{each.text}\n{each.advice}" for each in results
+    )
+
+
 async def left_on_broker(url: str, namespace: str) -> list[str]:
     """Return the exchanges and queues that there are of a namespace."""
     names = Names(namespace)

@@ -11,6 +11,7 @@ from tests.conformance.rehearsals import (
     PATIENCE,
     START_TIMEOUT,
     WRONG_WORKER,
+    described,
     plan_of,
     rehearsed,
     result_of,
@@ -42,14 +43,10 @@ async def test_every_kind_of_worker_reaches_level_3_without_a_warning(broker_url
         return await rehearsed(plan)
 
     ratings = await asyncio.gather(*(rating_of(command) for command in WORKERS.values()))
-    wrong = [
-        (worker, result)
-        for worker, rating in zip(WORKERS, ratings, strict=True)
-        for result in rating.results
-        if result.outcome is not Outcome.PASSED
-    ]
-    assert not wrong
-    assert [rating.level for rating in ratings] == [3] * len(WORKERS)
+    for worker, rating in zip(WORKERS, ratings, strict=True):
+        wrong = [result for result in rating.results if result.outcome is not Outcome.PASSED]
+        assert not wrong, f"{worker}: {described(wrong)}"
+        assert rating.level == 3
 
 
 async def test_nothing_is_said_of_a_copy_that_came_after_the_end(broker_url: str) -> None:

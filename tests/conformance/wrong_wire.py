@@ -62,6 +62,13 @@ class Wire:
         if waiting is not None and not waiting.done():
             waiting.set_result((properties.message_type or "", json.loads(message.body)))
 
+    def on_closed(self, life: Life) -> None:
+        """Wait no more for what does not come any more."""
+        life.is_lost.set()
+        for answer in self.waiting.values():
+            answer.cancel()
+        self.waiting.clear()
+
     def question_of(self, properties: Any) -> str:
         """Return by what a question and its answer find each other."""
         alike = self.has("takes-any-answer")

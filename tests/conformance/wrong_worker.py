@@ -91,7 +91,7 @@ class WrongWorker(Wire):
             channel = await connection.channel(publisher_confirms=not self.has("no-confirms"))
             life = self.life = Life(connection, channel)
             for closing in (connection.closing, channel.closing):
-                closing.add_done_callback(lambda _: life.is_lost.set())
+                closing.add_done_callback(lambda _: self.on_closed(life))
             await self.set_up(life)
             self.connected.set()
             await self.stay(life)
@@ -187,9 +187,6 @@ class WrongWorker(Wire):
             if not running.is_leased or self.has("lost-at-cut"):
                 running.is_lost = True
                 running.stop()
-        for answer in self.waiting.values():
-            answer.cancel()
-        self.waiting.clear()
 
     async def hello(self, life: Life) -> None:
         body: dict[str, Any] = {

@@ -35,7 +35,7 @@ async def test_a_fingerprint(stage: Stage) -> None:
 
 
 async def test_it_takes_no_jobs_before_it_is_connected(stage: Stage) -> None:
-    async with stage.worker("http://localhost") as worker:
+    async with stage.worker("amqp://localhost:1") as worker:
         await worker.says("no connection")
     assert "taking jobs" not in worker.log
 

@@ -12,7 +12,7 @@ import pytest
 
 from broker_queue.cli import COMMAND
 from broker_queue.conformance.verdict import Outcome, Rating
-from tests.conformance.rehearsals import plan_of, rehearsed
+from tests.conformance.rehearsals import described, plan_of, rehearsed
 from tests.languages.toolchains import (
     go_worker,
     java_worker,
@@ -68,5 +68,5 @@ async def test_every_example_reaches_its_level(broker_url: str, pair: tuple[str,
             for result in rating.results
             if result.level <= expected and result.outcome is not Outcome.PASSED
         ]
-        assert not wrong, job_type
+        assert not wrong, f"{job_type}: {described(wrong)}"
         assert rating.level == expected

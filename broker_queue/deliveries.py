@@ -178,8 +178,13 @@ class Deliveries:
             del self._executions[job.token]
 
     async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
-        report = self._reporting.send(token, "released", encode(Released(reason=reason)))
+        lost = delivery.channel.session.lost
+        report = self._reporting.send(
+            token, "released", encode(Released(reason=reason)), is_void=lost.done
+        )
         await report.confirmed
+        if lost.done():
+            return  # it is delivered again, to whomever
         _remember(self._reported, token, REMEMBERED_REPORTED)
         with suppress(Unavailable):
             await delivery.acknowledge()
@@ -191,6 +196,9 @@ class Deliveries:
             grace: as long as `at_once` is not set.
             at_once: cleared when it is seen.
         """
+        for execution in list(self._executions.values()):
+            if not execution.has_begun:
+                execution.stop("the worker stops")
         await self._settle(grace, at_once)
         for execution in list(self._executions.values()):
             execution.stop("the worker stops")

@@ -151,6 +151,9 @@ class Dequeuing:
                 log.warning("still waiting for a job: %s", error)
                 await asyncio.sleep(PAUSE)
             else:
+                before = self._held.get(held.job.id)
+                if before is not None:  # another hand-over, which is void by now
+                    self._start(before.let_go())
                 self._held[held.job.id] = held
                 return held.job
 
@@ -204,6 +207,8 @@ class Dequeuing:
         found = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
         )
+        if delivery.channel.session.lost.done():
+            return None  # somebody else has it by now
         if found.verdict is Verdict.ACCEPTED:
             return job
         await taking.hand_back(delivery, f"not started: {found.verdict}")

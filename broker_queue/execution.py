@@ -95,25 +95,41 @@ class Execution:
         self._leasing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the job function was called, or is about to be."""
+        return self._job is not None
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._stopped_because is None and not self._is_lost
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the broker has taken the message back, and not given it to us again."""
+        return self._delivery.channel.session.lost.done()
+
+    def _is_somebody_elses(self) -> bool:
+        """Whether giving the job back would take it from whoever was given it since."""
+        return self._is_lost and not self._is_leased
+
     async def run(self) -> bool:
         """Run the job, report, and acknowledge once the report is confirmed.
 
         Returns:
-            False if nothing was reported: the message was lost before it could be claimed.
+            False if nothing was reported: the message was lost, and the job is somebody else's.
         """
-        if self._claims and not await self._claim():
-            if self._stopped_because is None:
-                return False
-            await self._conclude(_released(self._stopped_because))
-            return True
-        await self._conclude(await self._run())
-        return True
+        if not self._claims or await self._claim():
+            return await self._conclude(await self._run())
+        if self._stopped_because is None:
+            return False
+        return await self._conclude(_released(self._stopped_because))
 
     async def _claim(self) -> bool:
         """Return whether the job may be started; if not, it was stopped, or its message is lost."""
         body = encode(Started(worker=self._worker))
         requests = self._reporting.requests
-        while self._stopped_because is None and not self._delivery.channel.session.lost.done():
+        while self._may_begin:
             self._claiming = asyncio.create_task(
                 requests.report("started", self.token, body, timeout=CLAIM_TIMEOUT)
             )
@@ -131,7 +147,7 @@ class Execution:
                 continue
             if found.verdict is not Verdict.ACCEPTED:
                 self._stopped_because = f"not started: {found.verdict}"
-            elif self._stopped_because is None:
+            elif self._may_begin:
                 self._has_told_start = True
                 return True
         return False
@@ -156,12 +172,19 @@ class Execution:
         self._log(outcome)
         return outcome
 
-    async def _conclude(self, outcome: Outcome) -> None:
+    async def _conclude(self, outcome: Outcome) -> bool:
+        """Report how it ended, then acknowledge; return whether it was reported."""
         started = None if self._has_told_start else self._started_at
-        report = self._reporting.send(self.token, outcome.kind, outcome.body, started)
+        is_void = self._is_somebody_elses if outcome.kind == "released" else None
+        report = self._reporting.send(
+            self.token, outcome.kind, outcome.body, started, is_void=is_void
+        )
         await report.confirmed
+        if is_void is not None and is_void():
+            return False
         if not self._is_leased:
             await self._acknowledge()
+        return True
 
     async def redelivered(self, delivery: Delivery) -> None:
         """Take in a message of the job that runs here already.
@@ -229,9 +252,13 @@ class Execution:
         await asyncio.shield(self._acknowledge())
 
     async def _acknowledge(self) -> None:
-        with suppress(Unavailable):  # it comes again, and is known
-            await self._delivery.acknowledge()
-            failpoint(Point.AFTER_JOB_ACK)
+        while True:
+            delivery = self._delivery
+            with suppress(Unavailable):  # it comes again, and is known
+                await delivery.acknowledge()
+                failpoint(Point.AFTER_JOB_ACK)
+            if delivery is self._delivery:  # it has not come again meanwhile
+                return
 
     async def _outcome(self, running: asyncio.Task[Outcome]) -> Outcome:
         try:

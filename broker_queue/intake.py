@@ -59,7 +59,7 @@ class Intake:
         async with self._turn:
             self._channel, self._queues = channel, queues
             self._consumers, self._prefetch = [], 0
-        await self._consume(self._all)
+        await self._consume(lambda: self._all)
 
     @property
     def has_free(self) -> bool:
@@ -84,7 +84,7 @@ class Intake:
         For a message that waits in vain, and for one that no longer counts where it was delivered.
         """
         if self._prefetch > self._free:
-            await self._consume(self._free)
+            await self._consume(lambda: self._free)
 
     async def check(self) -> None:
         """Consume anew where jobs wait, slots are free, and nothing has come since the last look.
@@ -102,7 +102,7 @@ class Intake:
                     depth = await channel.look(queue)
                 if depth.messages and self._is_quiet and self._free:
                     log.warning("jobs wait in %s and none is delivered: consuming anew", queue)
-                    await self._consume(self._free)
+                    await self._consume(lambda: self._free)
                     return
         except Unavailable as error:
             channel.session.fail(f"the worker could not look at its queues: {error}")
@@ -110,7 +110,7 @@ class Intake:
     async def stop(self) -> None:
         """Consume no more; what is held stays so."""
         self._is_stopped = True
-        await self._consume(0)
+        await self._consume(lambda: 0)
 
     async def _widen(self) -> None:
         while self._prefetch < self._free:
@@ -118,23 +118,28 @@ class Intake:
             if channel is None or self._is_stopped or channel.session.lost.done():
                 return
             try:
-                await self._consume(self._free)
+                await self._consume(lambda: self._free)
             except Unavailable as error:
                 channel.session.fail(f"the worker could not go on consuming: {error}")
                 return
 
-    async def _consume(self, prefetch: int) -> None:
-        """Change what is consumed; wholly, even if whoever wants it is canceled meanwhile."""
-        await ended(asyncio.create_task(self._consume_in_turn(prefetch)))
+    async def _consume(self, wanted: Callable[[], int]) -> None:
+        """Change what is consumed; wholly, even if whoever wants it is canceled meanwhile.
 
-    async def _consume_in_turn(self, prefetch: int) -> None:
+        Args:
+            wanted: tells the prefetch, when it is this one's turn.
+        """
+        await ended(asyncio.create_task(self._consume_in_turn(wanted)))
+
+    async def _consume_in_turn(self, wanted: Callable[[], int]) -> None:
         async with self._turn:
-            channel = self._channel
+            channel, prefetch = self._channel, wanted()
             if channel is None or (self._is_stopped and prefetch):
                 return
+            # Before anything is awaited: who gives a slot back meanwhile sees that it is one more.
+            self._prefetch = prefetch
             while self._consumers:
                 await channel.stop_consuming(self._consumers.pop())
-            self._prefetch = prefetch
             for queue in self._queues if prefetch else ():
                 tag = await channel.consume(queue, self._take, prefetch=prefetch)
                 self._consumers.append(tag)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 from msgspec import Raw
@@ -33,12 +34,19 @@ IN_A_BATCH = frozenset(get_args(SmallReport))
 
 
 class Report(NamedTuple):
-    """A report about the holder of a token. `started` is milliseconds since the epoch."""
+    """A report about the holder of a token.
+
+    Attributes:
+        started: milliseconds since the epoch.
+        is_void: tells whether it must not be said any more.
+        confirmed: done when the broker has it, or it has become void.
+    """
 
     token: str
     kind: str
     body: bytes
     started: int | None
+    is_void: Callable[[], bool] | None
     confirmed: asyncio.Future[None]
 
 
@@ -60,10 +68,26 @@ class Reporting:
         self._room = asyncio.Semaphore(BATCHES_AT_ONCE)
         background.start(self._run(), "reporting")
 
-    def send(self, token: str, kind: str, body: bytes, started: int | None = None) -> Report:
-        """Publish a report soon; await its ``confirmed`` before the job is acknowledged."""
+    def send(
+        self,
+        token: str,
+        kind: str,
+        body: bytes,
+        started: int | None = None,
+        *,
+        is_void: Callable[[], bool] | None = None,
+    ) -> Report:
+        """Publish a report soon; await its ``confirmed`` before the job is acknowledged.
+
+        Args:
+            token: of the hand-over.
+            kind: of report.
+            body: JSON.
+            started: when the run began, milliseconds since the epoch.
+            is_void: asked before each time that it is published.
+        """
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        report = Report(token, kind, body, started, confirmed)
+        report = Report(token, kind, body, started, is_void, confirmed)
         self._waiting.append(report)
         self._arrived.set()
         return report
@@ -102,7 +126,9 @@ class Reporting:
 
     async def _publish(self, reports: list[Report]) -> None:
         try:
-            while not await self._confirmed(reports):  # noqa: ASYNC110  # no event says when
+            while valid := [each for each in reports if not (each.is_void and each.is_void())]:
+                if await self._confirmed(valid):
+                    break
                 await asyncio.sleep(PAUSE)
             for report in reports:
                 if not report.confirmed.done():

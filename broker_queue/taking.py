@@ -119,7 +119,12 @@ async def release(requests: Requests, token: str, reason: str) -> None:
 
 
 async def hand_back(requests: Requests, delivery: Delivery, reason: str) -> None:
-    """Report a message as ``released``, then settle it; if that fails, the broker takes it back."""
+    """Report a message as ``released``, then settle it; if that fails, the broker takes it back.
+
+    Nothing is reported of a message that is lost: the job would be taken from who has it by now.
+    """
+    if delivery.channel.session.lost.done():
+        return
     try:
         await release(requests, delivery.correlation_id or "", reason)
         await delivery.acknowledge()

@@ -16,15 +16,13 @@ from broker_queue.amqp.channel import Channel, Delivery
 from broker_queue.client import JobQueue
 from broker_queue.job import State
 from broker_queue.local_broker.node import PrivateNode
-from broker_queue.running import Job
-from broker_queue.worker import Worker
 from scheduler import hearing
 from tests.support.leases import leased_until, until_leased
 from tests.support.proxy import Proxy
 from tests.support.raw import RawClient
 from tests.support.schedulers import RunningScheduler
 from tests.support.waiting import ANSWER_TIMEOUT, PATIENCE, TIMEOUT_FACTOR, until
-from tests.support.workers import running
+from tests.support.workers import Held, running
 
 LEASE = 1.0 * TIMEOUT_FACTOR
 SOON = 0.1
@@ -42,26 +40,6 @@ async def scheduler(
 def with_leases(url: str, namespace: str, database: Path, **settings: Any) -> RunningScheduler:
     known = {"lease_after": SOON, "lease_duration": LEASE, "delivery_limit": 3}
     return RunningScheduler(url=url, namespace=namespace, database=database, **known | settings)
-
-
-class Held:
-    """A worker with a job function that runs until it is let go."""
-
-    def __init__(self, concurrency: int = 1) -> None:
-        self.runs: list[str] = []
-        self.stopped = 0
-        self.may_end = asyncio.Event()
-        self.worker = Worker(concurrency=concurrency)
-        self.worker.register("long", self.long)
-
-    async def long(self, job: Job) -> str:
-        self.runs.append(job.id)
-        try:
-            await self.may_end.wait()
-        except asyncio.CancelledError:
-            self.stopped += 1
-            raise
-        return "done"
 
 
 async def take_a_lease(raw: RawClient, job_type: str = "long") -> Delivery:

@@ -52,9 +52,9 @@ class Play:
     welcomes: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether a hello is answered."""
     hellos: int = 0
-    delivered: list[str | None] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
     """Tokens of messages on their way to the worker."""
-    settled: list[str | None] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
     """Tokens of messages that it acknowledged."""
     unconfirmed: str = ""
     """From its next report of this type on, what the broker says is kept from it."""
@@ -77,12 +77,12 @@ class Play:
             headers=numbers | {"dependency_count": 0} | headers,
         )
 
-    async def report(self, *, but: str = "") -> tuple[str | None, str | None]:
+    async def report(self, *, but: str = "") -> tuple[str, str]:
         """Return the type and token of the next report, passing over those of type `but`."""
         async with asyncio.timeout(PATIENCE):
             while (report := await self.fake.reports.get()).type == but:
                 pass
-        return report.type, report.correlation_id
+        return report.type or "", report.correlation_id or ""
 
     async def claim(self) -> Delivery:
         """Return the next report, which is a claim."""
@@ -103,9 +103,9 @@ class Play:
 
     def hear(self, _connection: int, event: Event) -> bool:
         if isinstance(event, Delivered):
-            self.delivered.append(event.properties.correlation_id)
+            self.delivered.append(event.properties.correlation_id or "")
         elif isinstance(event, Settled) and event.how == "ack":
-            self.settled.append(event.message.properties.correlation_id)
+            self.settled.append(event.message.properties.correlation_id or "")
         elif isinstance(event, Published) and event.properties.type == self.unconfirmed:
             self.unconfirmed = ""
             self.proxy.hold_back(PATIENCE)

@@ -146,8 +146,7 @@ func (s *session) publish(to string, message amqp.Publishing) error {
 	return err
 }
 
-// ask publishes and returns the answer, which says more than a confirm would. It gives up once that has ended
-// which it asks for.
+// ask publishes and returns the answer, which says more than a confirm would. It gives up when ended is closed.
 func (s *session) ask(
 	to string, message amqp.Publishing, timeout time.Duration, ended <-chan struct{},
 ) (amqp.Delivery, error) {

@@ -78,8 +78,7 @@ export class Session {
     });
   }
 
-  // Resolves with the answer, which says more than a confirm would. Gives up once that has ended which it
-  // asks for, by its signal.
+  // Resolves with the answer, which says more than a confirm would. Gives up when `ended` is aborted.
   async ask(to, body, properties, timeout, ended) {
     const messageId = String(++this.#questions);
     let timer, giveUp;

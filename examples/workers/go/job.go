@@ -57,26 +57,26 @@ func InvalidArgs(message string) error {
 type handOver struct {
 	Job
 	token    string
-	doubtful bool     // delivered before, perhaps: it needs a claim
-	session  *session // that brought it
+	doubtful bool // delivered before, perhaps: it needs a claim
 	ctx      context.Context
 	cancel   context.CancelFunc
 
 	// Guarded by the worker's mutex.
-	copies []amqp.Delivery // to be acknowledged
-	began  time.Time       // zero if it has not
-	leased bool            // held without a message
+	session *session       // that brought its message
+	message *amqp.Delivery // nil once it is acknowledged
+	began   time.Time      // zero if it has not
+	leased  bool           // held without a message
 }
 
 // isForgotten returns whether its message comes again, to this worker or another, before it has begun here.
 func (j *handOver) isForgotten() bool { return j.began.IsZero() && j.session.isLost() }
 
-// acknowledge settles each message of the job once; the worker's mutex is held.
+// acknowledge settles the job's message once; the worker's mutex is held.
 func (j *handOver) acknowledge() {
-	for _, message := range j.copies {
-		message.Ack(false) // fails if its connection is lost: then the message comes again
+	if j.message != nil {
+		j.message.Ack(false) // fails if its connection is lost: then the message comes again
 	}
-	j.copies = nil
+	j.message = nil
 }
 
 // read refuses what is no job, and jobs of a later protocol.
@@ -98,7 +98,7 @@ func read(ctx context.Context, s *session, message amqp.Delivery) (*handOver, er
 		token:    message.CorrelationId,
 		doubtful: message.Redelivered || republished,
 		session:  s,
-		copies:   []amqp.Delivery{message},
+		message:  &message,
 	}
 	job.ctx, job.cancel = context.WithCancel(ctx)
 	return job, nil

@@ -29,7 +29,7 @@ func (w *Worker) receive(s *session, message amqp.Delivery) {
 	if slot && w.begin(job) {
 		kind, body := w.run(job)
 		w.report(job, kind, body)
-	} else if !s.isLost() {
+	} else {
 		w.report(job, "released", reason("not begun"))
 	}
 	w.end(job)
@@ -44,9 +44,10 @@ func (w *Worker) hold(job *handOver) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if known := w.held[job.token]; known != nil && !known.isForgotten() {
-		known.copies = append(known.copies, job.copies...)
-		if known.leased {
-			known.acknowledge()
+		if known.leased || !known.session.isLost() {
+			job.acknowledge() // at once: it would keep its place in the prefetch
+		} else {
+			known.session, known.message = job.session, job.message
 		}
 		return false
 	}
@@ -64,9 +65,7 @@ func (w *Worker) waitForSlot(job *handOver) bool {
 	case <-job.ctx.Done():
 	case <-w.stopping:
 	case <-time.After(slotTimeout):
-		if s, _ := w.current(); s != nil {
-			s.pause() // until a slot is free: others may have some
-		}
+		job.session.pause(w.hasRoom) // until a slot is free: others may have some
 	}
 	return false
 }
@@ -123,26 +122,36 @@ func (w *Worker) accompany(job *handOver, ended <-chan struct{}) {
 	}
 }
 
-// askFor repeats a report until it is answered, over as many connections as that takes.
+// askFor repeats a report until it is answered, of what has begun over as many connections as that takes.
 func (w *Worker) askFor(job *handOver, kind string, timeout time.Duration, ended <-chan struct{}) (string, float64) {
-	for {
-		answer, err := w.connected().ask("reports", w.message(job, kind, w.myName()), timeout)
+	for !job.isForgotten() {
+		answer, err := w.sessionFor(job).ask("reports", w.message(job, kind, w.myName()), timeout, ended)
 		if err == nil {
 			var body struct{ Lease float64 }
 			json.Unmarshal(answer.Body, &body)
 			return answer.Type, body.Lease
 		}
 		if pause(retryAfter/10, ended) {
-			return "", 0
+			break
 		}
+	}
+	return "", 0
+}
+
+// report returns once it is confirmed, of what has begun over as many connections as that takes.
+func (w *Worker) report(job *handOver, kind string, body []byte) {
+	for !job.isForgotten() && w.sessionFor(job).publish("reports", w.message(job, kind, body)) != nil {
+		time.Sleep(retryAfter)
 	}
 }
 
-// report returns once it is confirmed, over as many connections as that takes.
-func (w *Worker) report(job *handOver, kind string, body []byte) {
-	for w.connected().publish("reports", w.message(job, kind, body)) != nil {
-		time.Sleep(retryAfter)
+// sessionFor returns the session to speak of the job over. Until it has begun, only the one that brought it
+// will do: once that is lost, somebody else has the job.
+func (w *Worker) sessionFor(job *handOver) *session {
+	if job.began.IsZero() {
+		return job.session
 	}
+	return w.connected()
 }
 
 func (w *Worker) end(job *handOver) {

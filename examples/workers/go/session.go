@@ -146,8 +146,10 @@ func (s *session) publish(to string, message amqp.Publishing) error {
 	return err
 }
 
-// ask publishes and returns the answer, which says more than a confirm would.
-func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration) (amqp.Delivery, error) {
+// ask publishes and returns the answer, which says more than a confirm would. It gives up when ended is closed.
+func (s *session) ask(
+	to string, message amqp.Publishing, timeout time.Duration, ended <-chan struct{},
+) (amqp.Delivery, error) {
 	waiting := make(chan amqp.Delivery, 1)
 	s.mu.Lock()
 	s.questions++
@@ -168,16 +170,18 @@ func (s *session) ask(to string, message amqp.Publishing, timeout time.Duration)
 		return answer, nil
 	case <-s.lost:
 		return amqp.Delivery{}, amqp.ErrClosed
+	case <-ended:
+		return amqp.Delivery{}, errNoAnswer
 	case <-time.After(timeout):
 		return amqp.Delivery{}, errNoAnswer
 	}
 }
 
-// take begins to consume the queues, unless that is so already.
-func (s *session) take(queues []string, receive func(*session, amqp.Delivery)) error {
+// take begins to consume the queues if there is room, unless that is so already.
+func (s *session) take(queues []string, hasRoom func() bool, receive func(*session, amqp.Delivery)) error {
 	s.taking.Lock()
 	defer s.taking.Unlock()
-	if len(s.queues) > 0 {
+	if len(s.queues) > 0 || !hasRoom() {
 		return nil
 	}
 	for _, queue := range queues {
@@ -195,10 +199,13 @@ func (s *session) take(queues []string, receive func(*session, amqp.Delivery)) e
 	return nil
 }
 
-// pause takes no more; what has come already stays.
-func (s *session) pause() {
+// pause takes no more if there is no room; what has come already stays.
+func (s *session) pause(hasRoom func() bool) {
 	s.taking.Lock()
 	defer s.taking.Unlock()
+	if hasRoom() { // by now
+		return
+	}
 	for _, queue := range s.queues {
 		s.jobs.Cancel(queue, false) // an error means that the session is lost
 	}

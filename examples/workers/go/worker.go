@@ -64,8 +64,9 @@ func (w *Worker) Run(ctx context.Context) {
 	<-ctx.Done()
 	log.Print("stopping")
 	close(w.stopping)
+	w.dropUnbegun()
 	if s, _ := w.current(); s != nil {
-		s.pause()
+		s.pause(w.hasRoom)
 	}
 	w.awaitIdle(grace)
 	stopJobs()
@@ -180,7 +181,7 @@ type welcome struct {
 
 func (w *Worker) hello(s *session) (welcome, error) {
 	answered := welcome{HelloInterval: 30, LeaseAfter: 60}
-	answer, err := s.ask("requests", w.introduction(false), answerTimeout)
+	answer, err := s.ask("requests", w.introduction(false), answerTimeout, nil)
 	if err == nil && answer.Type != "ok" {
 		err = fmt.Errorf("hello was refused: %s", answer.Body)
 	}
@@ -226,18 +227,31 @@ func (w *Worker) drop(tokens []string) {
 	}
 }
 
+// dropUnbegun gives back what waits for a slot or for the answer to its claim.
+func (w *Worker) dropUnbegun() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, job := range w.held {
+		if job.began.IsZero() {
+			job.cancel()
+		}
+	}
+}
+
 // take consumes if a slot is free, and says whether it does.
 func (w *Worker) take() bool {
 	s, known := w.current()
-	if s == nil || w.isStopping() || len(w.slots) == cap(w.slots) {
+	if s == nil || !w.hasRoom() {
 		return false
 	}
-	err := s.take(known.Queues, w.receive)
+	err := s.take(known.Queues, w.hasRoom, w.receive)
 	if err != nil {
 		log.Printf("consuming: %v", err)
 	}
 	return err == nil
 }
+
+func (w *Worker) hasRoom() bool { return !w.isStopping() && len(w.slots) < cap(w.slots) }
 
 func (w *Worker) isStopping() bool {
 	select {

@@ -17,11 +17,11 @@ export class HandOver {
 
   constructor(session, message, job) {
     const { correlationId, headers } = message.properties;
-    this.session = session; // that brought it
+    this.session = session; // that brought its message
+    this.message = message; // undefined once it is acknowledged
     this.job = job;
     this.token = correlationId;
     this.doubtful = message.fields.redelivered || headers.republished === true; // it needs a claim
-    this.copies = []; // to be acknowledged
     this.signal = this.#aborting.signal;
     this.stop = () => this.#aborting.abort();
   }
@@ -54,8 +54,9 @@ export class HandOver {
     return !this.hasBegun && this.session.isLost;
   }
 
-  // Each message is settled once.
+  // Its message is settled once.
   acknowledge() {
-    for (const [session, message] of this.copies.splice(0)) session.acknowledge(message);
+    if (this.message) this.session.acknowledge(this.message);
+    this.message = undefined;
   }
 }

@@ -78,18 +78,21 @@ export class Session {
     });
   }
 
-  // Resolves with the answer, which says more than a confirm would.
-  async ask(to, body, properties, timeout) {
+  // Resolves with the answer, which says more than a confirm would. Gives up when `ended` is aborted.
+  async ask(to, body, properties, timeout, ended) {
     const messageId = String(++this.#questions);
-    let timer;
+    let timer, giveUp;
     try {
       return await new Promise((resolve, reject) => {
         this.#asked.set(messageId, { resolve, reject });
         timer = setTimeout(reject, timeout, new Error("the scheduler does not answer"));
+        giveUp = () => reject(ended.reason);
+        ended?.addEventListener("abort", giveUp);
         this.publish(to, body, { ...properties, messageId, replyTo: REPLY_TO }).catch(reject);
       });
     } finally {
       clearTimeout(timer);
+      ended?.removeEventListener("abort", giveUp);
       this.#asked.delete(messageId);
     }
   }

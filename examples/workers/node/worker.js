@@ -51,7 +51,7 @@ export class Worker extends EventEmitter {
   async stop() {
     console.error("stopping");
     this.#isStopping = true;
-    for (const settle of this.#waiting) settle(false);
+    for (const handOver of this.#held.values()) if (!handOver.hasBegun) handOver.stop();
     await this.#session?.pause();
     await this.#idle(GRACE);
     for (const handOver of this.#held.values()) handOver.stop();
@@ -137,25 +137,25 @@ export class Worker extends EventEmitter {
       session.reject(message);
       return;
     }
-    if (!this.#hold(handOver, message)) return;
+    if (!this.#hold(handOver)) return;
     const slot = await this.#slot(handOver);
     if (slot && (await this.#mayBegin(handOver))) await this.#report(handOver, await this.#run(handOver));
-    else if (!session.isLost) await this.#report(handOver, released("not begun"));
+    else await this.#report(handOver, released("not begun"));
     if (this.#held.get(handOver.token) === handOver) this.#held.delete(handOver.token);
     handOver.acknowledge();
     if (slot) this.#freeSlot();
   }
 
   // Returns whether the job is new here; the message may be one more of a job that is held already.
-  #hold(handOver, message) {
-    const { session, token } = handOver;
+  #hold(handOver) {
+    const { session, message, token } = handOver;
     const known = this.#held.get(token);
     if (known && !known.isForgotten) {
-      known.copies.push([session, message]);
-      if (known.leased) known.acknowledge();
+      // One more is acknowledged at once: it would keep its place in the prefetch.
+      if (known.leased || !known.session.isLost) handOver.acknowledge();
+      else Object.assign(known, { session, message });
       return false;
     }
-    handOver.copies.push([session, message]);
     this.#held.set(token, handOver);
     if (this.#canceled.has(token)) handOver.stop();
     return true;
@@ -253,13 +253,14 @@ export class Worker extends EventEmitter {
     }
   }
 
-  // Repeats a report until it is answered, over as many connections as that takes.
+  // Repeats a report until it is answered, of what has begun over as many connections as that takes.
   async #askFor(handOver, type, timeout, ended) {
     const properties = { type, correlationId: handOver.token };
-    while (!ended.aborted) {
+    const body = json({ worker: this.name });
+    while (!ended.aborted && !handOver.isForgotten) {
       try {
-        const session = await this.#connected();
-        const answer = await session.ask("reports", json({ worker: this.name }), properties, timeout);
+        const session = await this.#sessionFor(handOver);
+        const answer = await session.ask("reports", body, properties, timeout, ended);
         return { verdict: answer.properties.type, lease: JSON.parse(answer.content).lease };
       } catch {
         await pause(RETRY_AFTER / 10, ended);
@@ -268,11 +269,11 @@ export class Worker extends EventEmitter {
     return {};
   }
 
-  // Resolves once it is confirmed, over as many connections as that takes.
+  // Resolves once it is confirmed, of what has begun over as many connections as that takes.
   async #report(handOver, { type, body, headers }) {
-    for (;;) {
+    while (!handOver.isForgotten) {
       try {
-        const session = await this.#connected();
+        const session = await this.#sessionFor(handOver);
         return await session.publish("reports", body, { type, correlationId: handOver.token, headers });
       } catch {
         await sleep(RETRY_AFTER);
@@ -280,7 +281,10 @@ export class Worker extends EventEmitter {
     }
   }
 
-  async #connected() {
+  // Resolves with the session to speak of the job over. Until it has begun, only the one that brought it
+  // will do: once that is lost, somebody else has the job.
+  async #sessionFor(handOver) {
+    if (!handOver.hasBegun) return handOver.session;
     while (!this.#session) await once(this, "session");
     return this.#session;
   }

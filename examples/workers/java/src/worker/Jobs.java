@@ -111,7 +111,7 @@ final class Jobs {
 
     private void fillSlots() throws IOException {
         for (Run run : all()) {
-            if (run.state == Run.State.WAITING && running() < slots) {
+            if (run.state == Run.State.WAITING && running() < slots && !stopping) {
                 if (run.message.doubtful()) {
                     claim(run);
                 } else {
@@ -265,7 +265,7 @@ final class Jobs {
 
     private void forget(Run run) {
         run.next(null);
-        runs.remove(run.message.token());
+        runs.remove(run.message.token(), run); // and no later one of its token
         if (stopping && runs.isEmpty()) {
             idle.countDown();
         }

@@ -28,7 +28,7 @@ final class Run {
     }
 
     boolean isBegun() {
-        return state == State.RUNNING || state == State.ENDED;
+        return startedAt != 0; // which what was given back unrun has not
     }
 
     boolean takesSlot() {

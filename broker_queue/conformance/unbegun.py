@@ -1,0 +1,260 @@
+"""Jobs that a worker has not begun when its connection is lost: they are somebody else's by then."""
+
+from __future__ import annotations
+
+import asyncio
+
+from broker_queue.conformance.check import Check, Unchecked, Unmet
+from broker_queue.conformance.claims import CLAIM_ADVICE, CLAIMED
+from broker_queue.conformance.copies import STARTED_WITHIN
+from broker_queue.conformance.journal import FINAL, Moment, Report
+from broker_queue.conformance.looking import args_or_unchecked, why_no_report
+from broker_queue.conformance.played import LEASE_AFTER, HandedOut
+from broker_queue.conformance.stage import GRACE, Cut, Stage
+from broker_queue.errors import RequestError
+from broker_queue.protocol.codec import decode
+from broker_queue.protocol.messages import Hello
+
+FULL_FOR = 40.0
+"""Seconds that jobs take all slots, if they are not canceled before: longer than is looked at."""
+
+MOST = 100
+"""Jobs: who runs more at once is not filled up."""
+
+GIVEN_BACK_WITHIN = 5.0
+"""Seconds that a job waits for a slot before it is given back; the protocol says some."""
+
+LATER = 0.2
+"""Share of the patience, for what a worker does after a known time."""
+
+ENDS = FINAL | {"released"}
+
+BEGUN = FINAL | {"started", "lease", "heartbeat"}
+
+FORGET_ADVICE = (
+    "forget what has not begun as soon as the connection is lost, with its timers and reports: its "
+    "message comes again, to this worker or to another, with the same token"
+)
+
+REPEAT_ADVICE = (
+    "do not publish a `released` again over the next connection: the job has the same token when "
+    "it is delivered again, so the report takes it away from whoever has begun it, and it runs twice"
+)
+
+
+async def unbegun_at_cut(stage: Stage) -> str:
+    """What it has not begun, it forgets with the connection."""
+    held: list[HandedOut] = []
+    try:
+        await _fill(stage, held)
+        job = await stage.hand_out(stage.plan.rehearsal.timed_args(CLAIMED))
+        cuts = await _cuts(stage, job) if await _waits(stage, job) else []
+        await _make_room(stage, held)
+        await _done(stage, job, cuts[-1] if cuts else None)
+    except (Unmet, Unchecked):
+        await _make_room(stage, held)
+        raise
+    if not cuts:
+        return "it holds no job that it cannot begin: nothing is known"
+    _look_at(stage, job, cuts)
+    return "forgotten, and begun when it came again"
+
+
+def _later(stage: Stage) -> float:
+    return LATER * stage.plan.patience
+
+
+async def _fill(stage: Stage, held: list[HandedOut]) -> None:
+    """Hand out as many jobs as run at once, and return when they are held by lease.
+
+    Raises:
+        Unchecked: they are not, or nobody knows how many run at once.
+    """
+    slots = _concurrency(stage)
+    args = args_or_unchecked(stage.plan.rehearsal.slow_args(FULL_FOR), "--slow-args")
+    held += await asyncio.gather(*(stage.hand_out(args) for _ in range(slots)))
+
+    def are_leased() -> bool:
+        return all(stage.journal.reports_on(job.token, "lease") for job in held)
+
+    def is_full() -> bool:
+        return are_leased() and all(stage.settled(job) for job in held)
+
+    if not await stage.until(is_full, LEASE_AFTER + 2 * stage.plan.patience):
+        raise Unchecked(
+            f"it does not hold by lease the {slots} jobs that it runs at once by its hello: no "
+            "other one is seen to wait"
+        )
+
+
+def _concurrency(stage: Stage) -> int:
+    """Return how many jobs it runs at once, as it says."""
+    try:
+        slots = decode(stage.journal.hellos[-1].body, Hello).concurrency
+    except (IndexError, RequestError):
+        raise Unchecked("its hello does not say how many jobs it runs at once") from None
+    if slots > MOST:
+        raise Unchecked(f"it runs {slots} jobs at once, which are too many to be handed out here")
+    return slots
+
+
+async def _waits(stage: Stage, job: HandedOut) -> bool:
+    """Whether the worker has the message of a job that it cannot begin."""
+    if not await stage.until(lambda: stage.delivered(job), _later(stage)):
+        # Who takes no more than he has slots for may do so only over the next connection.
+        await _back(stage, job, stage.cut())
+    await stage.until(lambda: stage.journal.reports_on(job.token), STARTED_WITHIN)
+    return stage.journal.is_held(job.token) and not stage.journal.reports_on(job.token)
+
+
+async def _cuts(stage: Stage, job: HandedOut) -> list[Cut]:
+    """Break the connection while a job waits for its slot, then when it is given back.
+
+    Raises:
+        Unmet: the job is told of before its message has come again.
+    """
+    first = stage.cut(GIVEN_BACK_WITHIN + _later(stage))
+    await _back(stage, job, first)
+    _check_silence(stage, job, first)
+    second = stage.cut_at_report(job.token, "released")
+    is_over = GIVEN_BACK_WITHIN + _later(stage)
+    await stage.until(lambda: second() or _said(stage, job, first), is_over)
+    stage.cut_no_more()
+    last = second()
+    if last is None:
+        return [first]
+    await _back(stage, job, last)
+    return [first, last]
+
+
+async def _back(stage: Stage, job: HandedOut, cut: Cut) -> None:
+    """Return when the worker has a new connection, and had its time to be given the job over it."""
+
+    def has_come() -> bool:
+        return bool(_said(stage, job, cut)) or _again(stage, job, cut) is not None
+
+    def is_back() -> bool:
+        return has_come() or any(stage.is_since(hello.order, cut) for hello in stage.journal.hellos)
+
+    await stage.until(is_back, GIVEN_BACK_WITHIN + stage.plan.start_timeout)
+    await stage.until(has_come, 2 * _later(stage))  # or never, while it has no slot
+
+
+async def _make_room(stage: Stage, held: list[HandedOut]) -> None:
+    """Cancel the jobs that take all slots."""
+    await stage.until(lambda: stage.takes_jobs)  # then it hears, too
+    await stage.scheduler.cancel(*(job.token for job in held))
+
+    def left() -> list[HandedOut]:
+        return [
+            job
+            for job in held
+            if stage.delivered(job) and not stage.journal.reports_on(job.token, *ENDS)
+        ]
+
+    await stage.until(lambda: not left())
+
+
+async def _done(stage: Stage, job: HandedOut, cut: Cut | None) -> None:
+    """Return when the job is done or given back, after its message has come for the last time.
+
+    Raises:
+        Unmet: it is not.
+    """
+
+    def is_over() -> bool:
+        return any(report.kind in ENDS for report in _said_at_last(stage, job, cut))
+
+    if not await stage.until(is_over, CLAIMED + stage.plan.start_timeout):
+        raise Unmet(*why_no_report(stage, job))
+    await stage.until(lambda: not stage.journal.is_held(job.token))
+    if cut is not None:
+        await asyncio.sleep(GRACE)  # for what is said once more
+
+
+def _again(stage: Stage, job: HandedOut, cut: Cut) -> Moment | None:
+    """Return when the message of a job came first after a cut."""
+    deliveries = stage.journal.deliveries(job.token)
+    return next((each for each in deliveries if stage.is_since(each.order, cut)), None)
+
+
+def _said(stage: Stage, job: HandedOut, cut: Cut) -> list[Report]:
+    """Return what was said of a job after a cut."""
+    reports = stage.journal.reports_on(job.token)
+    return [each for each in reports if stage.is_since(each.order, cut)]
+
+
+def _said_early(stage: Stage, job: HandedOut, cut: Cut) -> list[Report]:
+    """Return what was said of a job after a cut, before its message came again."""
+    again = _again(stage, job, cut)
+    return [each for each in _said(stage, job, cut) if again is None or each.order < again.order]
+
+
+def _said_at_last(stage: Stage, job: HandedOut, cut: Cut | None) -> list[Report]:
+    """Return what was said of a job since its message came after the last cut, if there was one."""
+    if cut is None:
+        return stage.journal.reports_on(job.token)
+    again = _again(stage, job, cut)
+    return [each for each in _said(stage, job, cut) if again and each.order > again.order]
+
+
+def _check_silence(stage: Stage, job: HandedOut, cut: Cut, *, but: str = "") -> None:
+    """Return if a job was forgotten until its message came again.
+
+    Args:
+        stage: of the rehearsal.
+        job: that had not begun when the connection was lost.
+        cut: that lost it.
+        but: kind of report that is passed over.
+
+    Raises:
+        Unmet: it was not.
+    """
+    for report in _said_early(stage, job, cut):
+        if report.kind != but:
+            what = "claims" if report.kind == "started" and report.wants_answer else "reports"
+            raise Unmet(
+                f"after its connection was lost, it {what} a job that it had not begun "
+                f"({report.kind}), before the job's message has come again",
+                FORGET_ADVICE,
+            )
+
+
+def _look_at(stage: Stage, job: HandedOut, cuts: list[Cut]) -> None:
+    """Return if a job was begun anew when its message had come again.
+
+    Raises:
+        Unmet: it was begun with the lost message, or taken away from who has begun it.
+    """
+    last = cuts[-1]
+    _check_silence(stage, job, last, but="released" if len(cuts) > 1 else "")
+    if _said_early(stage, job, last):
+        stage.remark(
+            "it repeats the `released` of a job over the next connection, before the job's "
+            "message has come again",
+            REPEAT_ADVICE,
+        )
+    said = _said_at_last(stage, job, last)
+    if all(report.kind not in BEGUN for report in said):
+        return
+    if any(report.kind == "released" for report in said):
+        raise Unmet(
+            "it reports `released` of a job whose message has come again over the next "
+            "connection, and runs it",
+            REPEAT_ADVICE,
+        )
+    if not any(report.kind == "started" and report.wants_answer for report in said):
+        raise Unmet(
+            "it runs a job without a claim that waited for a slot when the connection was lost, "
+            "though its message has come again",
+            f"{FORGET_ADVICE}; {CLAIM_ADVICE}",
+        )
+
+
+CHECKS = (
+    Check(
+        "unbegun_at_cut",
+        "forgets a job that it has not begun when its connection is lost",
+        unbegun_at_cut,
+    ),
+)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from broker_queue.conformance.check import Check, Unchecked, Unmet
 from broker_queue.conformance.claims import CLAIM_ADVICE, CLAIMED
 from broker_queue.conformance.copies import STARTED_WITHIN
-from broker_queue.conformance.journal import FINAL, Moment, Report
+from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import args_or_unchecked, why_no_report
 from broker_queue.conformance.played import LEASE_AFTER, HandedOut
 from broker_queue.conformance.stage import GRACE, Cut, Stage
@@ -42,22 +44,54 @@ REPEAT_ADVICE = (
 )
 
 
+class Loss(NamedTuple):
+    """The connection is lost while a job waits for its slot."""
+
+    cut: Cut
+    is_given_back: bool
+    """In place of its ``released``."""
+
+
+Moment: TypeAlias = Callable[[Stage, HandedOut], Awaitable[Loss | None]]
+"""When the connection is lost; None if the job does not come so far."""
+
+
 async def unbegun_at_cut(stage: Stage) -> str:
     """What it has not begun, it forgets with the connection."""
+    moments = [_while_it_waits, _as_it_is_given_back]
+    seen = await _look(stage, moments)
+    if not seen:
+        return "it holds no job that it cannot begin: nothing is known"
+    if seen < len(moments):  # it takes nothing over a new connection as long as it has no slot
+        await _look(stage, moments[seen:])
+    return "forgotten, and done when it came again"
+
+
+async def _look(stage: Stage, moments: Sequence[Moment]) -> int:
+    """Return how many moments were looked at with one job: as long as it waits for a slot.
+
+    Raises:
+        Unmet: it was not forgotten, or not done in the end.
+        Unchecked: not all slots can be filled.
+    """
     held: list[HandedOut] = []
+    loss, seen = None, 0
     try:
         await _fill(stage, held)
         job = await stage.hand_out(stage.plan.rehearsal.timed_args(CLAIMED))
-        cuts = await _cuts(stage, job) if await _waits(stage, job) else []
+        has_come = await _waits(stage, job)
+        while has_come and seen < len(moments):
+            latest = await moments[seen](stage, job)
+            seen, loss = seen + 1, latest or loss
+            has_come = latest is not None and _again(stage, job, latest.cut) is not None
         await _make_room(stage, held)
-        await _done(stage, job, cuts[-1] if cuts else None)
+        await _done(stage, job, loss)
     except (Unmet, Unchecked):
         await _make_room(stage, held)
         raise
-    if not cuts:
-        return "it holds no job that it cannot begin: nothing is known"
-    _look_at(stage, job, cuts)
-    return "forgotten, and begun when it came again"
+    if loss is not None:
+        _check_what_was_said(stage, job, loss)
+    return seen
 
 
 def _later(stage: Stage) -> float:
@@ -107,24 +141,27 @@ async def _waits(stage: Stage, job: HandedOut) -> bool:
     return stage.journal.is_held(job.token) and not stage.journal.reports_on(job.token)
 
 
-async def _cuts(stage: Stage, job: HandedOut) -> list[Cut]:
-    """Break the connection while a job waits for its slot, then when it is given back.
+async def _while_it_waits(stage: Stage, job: HandedOut) -> Loss:
+    """Break the connection for so long that the job would be given back meanwhile."""
+    loss = Loss(stage.cut(GIVEN_BACK_WITHIN + _later(stage)), is_given_back=False)
+    await _back(stage, job, loss.cut)
+    _check_silence(stage, job, loss)
+    return loss
 
-    Raises:
-        Unmet: the job is told of before its message has come again.
-    """
-    first = stage.cut(GIVEN_BACK_WITHIN + _later(stage))
-    await _back(stage, job, first)
-    _check_silence(stage, job, first)
-    second = stage.cut_at_report(job.token, "released")
-    is_over = GIVEN_BACK_WITHIN + _later(stage)
-    await stage.until(lambda: second() or _said(stage, job, first), is_over)
+
+async def _as_it_is_given_back(stage: Stage, job: HandedOut) -> Loss | None:
+    """Break the connection in place of passing on the job's ``released``, if one comes."""
+    was_cut = stage.cut_at_report(job.token, {"released"})
+    limit = GIVEN_BACK_WITHIN + _later(stage)
+    await stage.until(lambda: was_cut() or stage.journal.reports_on(job.token), limit)
     stage.cut_no_more()
-    last = second()
-    if last is None:
-        return [first]
-    await _back(stage, job, last)
-    return [first, last]
+    cut = was_cut()
+    if cut is None:
+        return None
+    loss = Loss(cut, is_given_back=True)
+    await _back(stage, job, loss.cut)
+    _check_silence(stage, job, loss)
+    return loss
 
 
 async def _back(stage: Stage, job: HandedOut, cut: Cut) -> None:
@@ -137,12 +174,14 @@ async def _back(stage: Stage, job: HandedOut, cut: Cut) -> None:
         return has_come() or any(stage.is_since(hello.order, cut) for hello in stage.journal.hellos)
 
     await stage.until(is_back, GIVEN_BACK_WITHIN + stage.plan.start_timeout)
-    await stage.until(has_come, 2 * _later(stage))  # or never, while it has no slot
+    await stage.until(has_come, _later(stage))  # or never, while it has no slot
 
 
 async def _make_room(stage: Stage, held: list[HandedOut]) -> None:
     """Cancel the jobs that take all slots."""
-    await stage.until(lambda: stage.takes_jobs)  # then it hears, too
+    if not _hears(stage):
+        await stage.until(lambda: _hears(stage))
+        await asyncio.sleep(GRACE)  # until its queue is bound in any case
     await stage.scheduler.cancel(*(job.token for job in held))
 
     def left() -> list[HandedOut]:
@@ -155,7 +194,13 @@ async def _make_room(stage: Stage, held: list[HandedOut]) -> None:
     await stage.until(lambda: not left())
 
 
-async def _done(stage: Stage, job: HandedOut, cut: Cut | None) -> None:
+def _hears(stage: Stage) -> bool:
+    """Whether the worker is there to be told that jobs are canceled."""
+    journal = stage.journal
+    return any(journal.is_consumed(binding.queue) for binding in journal.control_bindings())
+
+
+async def _done(stage: Stage, job: HandedOut, loss: Loss | None) -> None:
     """Return when the job is done or given back, after its message has come for the last time.
 
     Raises:
@@ -163,19 +208,19 @@ async def _done(stage: Stage, job: HandedOut, cut: Cut | None) -> None:
     """
 
     def is_over() -> bool:
-        return any(report.kind in ENDS for report in _said_at_last(stage, job, cut))
+        return any(report.kind in ENDS for report in _said_at_last(stage, job, loss))
 
     if not await stage.until(is_over, CLAIMED + stage.plan.start_timeout):
         raise Unmet(*why_no_report(stage, job))
     await stage.until(lambda: not stage.journal.is_held(job.token))
-    if cut is not None:
+    if loss is not None:
         await asyncio.sleep(GRACE)  # for what is said once more
 
 
-def _again(stage: Stage, job: HandedOut, cut: Cut) -> Moment | None:
-    """Return when the message of a job came first after a cut."""
-    deliveries = stage.journal.deliveries(job.token)
-    return next((each for each in deliveries if stage.is_since(each.order, cut)), None)
+def _again(stage: Stage, job: HandedOut, cut: Cut) -> int | None:
+    """Return where in the journal the message of a job came first after a cut."""
+    orders = (each.order for each in stage.journal.deliveries(job.token))
+    return next((order for order in orders if stage.is_since(order, cut)), None)
 
 
 def _said(stage: Stage, job: HandedOut, cut: Cut) -> list[Report]:
@@ -187,54 +232,49 @@ def _said(stage: Stage, job: HandedOut, cut: Cut) -> list[Report]:
 def _said_early(stage: Stage, job: HandedOut, cut: Cut) -> list[Report]:
     """Return what was said of a job after a cut, before its message came again."""
     again = _again(stage, job, cut)
-    return [each for each in _said(stage, job, cut) if again is None or each.order < again.order]
+    return [each for each in _said(stage, job, cut) if again is None or each.order < again]
 
 
-def _said_at_last(stage: Stage, job: HandedOut, cut: Cut | None) -> list[Report]:
-    """Return what was said of a job since its message came after the last cut, if there was one."""
-    if cut is None:
+def _said_at_last(stage: Stage, job: HandedOut, loss: Loss | None) -> list[Report]:
+    """Return what was said of a job since its message came after the last loss, if there was one."""
+    if loss is None:
         return stage.journal.reports_on(job.token)
-    again = _again(stage, job, cut)
-    return [each for each in _said(stage, job, cut) if again and each.order > again.order]
+    again = _again(stage, job, loss.cut)
+    said = _said(stage, job, loss.cut)
+    return [each for each in said if again is not None and each.order > again]
 
 
-def _check_silence(stage: Stage, job: HandedOut, cut: Cut, *, but: str = "") -> None:
-    """Return if a job was forgotten until its message came again.
-
-    Args:
-        stage: of the rehearsal.
-        job: that had not begun when the connection was lost.
-        cut: that lost it.
-        but: kind of report that is passed over.
+def _check_silence(stage: Stage, job: HandedOut, loss: Loss) -> None:
+    """Return if nothing was said of a job that had not begun, until its message came again.
 
     Raises:
-        Unmet: it was not.
+        Unmet: it was not forgotten.
     """
-    for report in _said_early(stage, job, cut):
-        if report.kind != but:
-            what = "claims" if report.kind == "started" and report.wants_answer else "reports"
-            raise Unmet(
-                f"after its connection was lost, it {what} a job that it had not begun "
-                f"({report.kind}), before the job's message has come again",
-                FORGET_ADVICE,
-            )
+    for report in _said_early(stage, job, loss.cut):
+        if report.kind == "released" and loss.is_given_back:
+            continue  # remarked in the end
+        what = "claims" if report.kind == "started" and report.wants_answer else "reports"
+        raise Unmet(
+            f"after its connection was lost, it {what} a job that it had not begun ({report.kind}), "
+            "before the job's message has come again",
+            FORGET_ADVICE,
+        )
 
 
-def _look_at(stage: Stage, job: HandedOut, cuts: list[Cut]) -> None:
+def _check_what_was_said(stage: Stage, job: HandedOut, loss: Loss) -> None:
     """Return if a job was begun anew when its message had come again.
 
     Raises:
         Unmet: it was begun with the lost message, or taken away from who has begun it.
     """
-    last = cuts[-1]
-    _check_silence(stage, job, last, but="released" if len(cuts) > 1 else "")
-    if _said_early(stage, job, last):
+    _check_silence(stage, job, loss)
+    if _said_early(stage, job, loss.cut):
         stage.remark(
             "it repeats the `released` of a job over the next connection, before the job's "
             "message has come again",
             REPEAT_ADVICE,
         )
-    said = _said_at_last(stage, job, last)
+    said = _said_at_last(stage, job, loss)
     if all(report.kind not in BEGUN for report in said):
         return
     if any(report.kind == "released" for report in said):

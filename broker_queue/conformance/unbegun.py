@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -11,7 +12,7 @@ from broker_queue.conformance.claims import CLAIM_ADVICE, CLAIMED
 from broker_queue.conformance.copies import STARTED_WITHIN
 from broker_queue.conformance.journal import FINAL, Report
 from broker_queue.conformance.looking import args_or_unchecked, why_no_report
-from broker_queue.conformance.played import LEASE_AFTER, HandedOut
+from broker_queue.conformance.played import LEASE, LEASE_AFTER, HandedOut
 from broker_queue.conformance.stage import GRACE, Cut, Stage
 from broker_queue.errors import RequestError
 from broker_queue.protocol.codec import decode
@@ -30,8 +31,6 @@ LATER = 0.2
 """Share of the patience, for what a worker does after a known time."""
 
 ENDS = FINAL | {"released"}
-
-BEGUN = FINAL | {"started", "lease", "heartbeat"}
 
 FORGET_ADVICE = (
     "forget what has not begun as soon as the connection is lost, with its timers and reports: its "
@@ -102,8 +101,10 @@ async def _fill(stage: Stage, held: list[HandedOut]) -> None:
     """Hand out as many jobs as run at once, and return when they are held by lease.
 
     Raises:
-        Unchecked: they are not, or nobody knows how many run at once.
+        Unchecked: they are not, or nobody knows how many run at once, or they cannot be canceled.
     """
+    if not _hears(stage):
+        raise Unchecked("it hears no control messages: what takes its slots could not be canceled")
     slots = _concurrency(stage)
     args = args_or_unchecked(stage.plan.rehearsal.slow_args(FULL_FOR), "--slow-args")
     held += await asyncio.gather(*(stage.hand_out(args) for _ in range(slots)))
@@ -185,13 +186,23 @@ async def _make_room(stage: Stage, held: list[HandedOut]) -> None:
     await stage.scheduler.cancel(*(job.token for job in held))
 
     def left() -> list[HandedOut]:
-        return [
-            job
-            for job in held
-            if stage.delivered(job) and not stage.journal.reports_on(job.token, *ENDS)
-        ]
+        return [job for job in held if stage.delivered(job) and not _is_over(stage, job)]
+
+    def go_on() -> bool:
+        since = time.monotonic() - LEASE
+        return any(_beats(stage, job, since) for job in left())
 
     await stage.until(lambda: not left())
+    await stage.until(lambda: not go_on(), FULL_FOR)  # who does not stop them, ends them
+
+
+def _is_over(stage: Stage, job: HandedOut) -> bool:
+    return bool(stage.journal.reports_on(job.token, *ENDS))
+
+
+def _beats(stage: Stage, job: HandedOut, since: float) -> bool:
+    beats = stage.journal.reports_on(job.token, "lease", "heartbeat")
+    return any(beat.at > since for beat in beats)
 
 
 def _hears(stage: Stage) -> bool:
@@ -210,7 +221,11 @@ async def _done(stage: Stage, job: HandedOut, loss: Loss | None) -> None:
     def is_over() -> bool:
         return any(report.kind in ENDS for report in _said_at_last(stage, job, loss))
 
-    if not await stage.until(is_over, CLAIMED + stage.plan.start_timeout):
+    def has_come() -> bool:
+        return loss is None or _again(stage, job, loss.cut) is not None
+
+    await stage.until(lambda: stage.delivered(job) and has_come(), stage.plan.start_timeout)
+    if not await stage.until(is_over, CLAIMED + stage.plan.patience):
         raise Unmet(*why_no_report(stage, job))
     await stage.until(lambda: not stage.journal.is_held(job.token))
     if loss is not None:
@@ -275,15 +290,16 @@ def _check_what_was_said(stage: Stage, job: HandedOut, loss: Loss) -> None:
             REPEAT_ADVICE,
         )
     said = _said_at_last(stage, job, loss)
-    if all(report.kind not in BEGUN for report in said):
-        return
+    claims = [each for each in said if each.kind == "started" and each.wants_answer]
+    if all(report.kind == "released" or report in claims for report in said):
+        return  # given back
     if any(report.kind == "released" for report in said):
         raise Unmet(
             "it reports `released` of a job whose message has come again over the next "
             "connection, and runs it",
             REPEAT_ADVICE,
         )
-    if not any(report.kind == "started" and report.wants_answer for report in said):
+    if not claims:
         raise Unmet(
             "it runs a job without a claim that waited for a slot when the connection was lost, "
             "though its message has come again",

@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 
 from broker_queue.amqp.wiretap import Bound, Consumed, Delivered, Event, Opened
-from broker_queue.conformance import claims
+from broker_queue.conformance import claims, unbegun
 from broker_queue.conformance.check import Check, Unmet
 from broker_queue.conformance.claims import ANSWER_DELAY
 from broker_queue.conformance.journal import FINAL, Report
@@ -287,5 +287,6 @@ CHECKS = (
     Check("lease", "holds a long job by a lease", lease),
     Check("lease_lost", "stops a job whose lease is lost", lease_lost),
     Check("held_through_cut", "keeps a leased job through a lost connection", held_through_cut),
+    *unbegun.CHECKS,
     Check("shutdown", "ends or gives back its jobs when it is told to stop, and says so", shutdown),
 )

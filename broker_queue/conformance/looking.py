@@ -29,6 +29,11 @@ CLOSING_ADVICE = {
 }
 """By the broker's reply code."""
 
+SEVERAL_AT_ONCE = (
+    "it acknowledges several messages at once (multiple), also of what still runs",
+    "acknowledge each message by itself, with `multiple` off",
+)
+
 MAX_RESULT = 1 << 20
 """Bytes; the scheduler's default."""
 
@@ -89,10 +94,7 @@ async def acknowledged(stage: Stage, job: HandedOut, report: Report) -> None:
     if stage.journal.reports_on(job.token, "lease"):
         return  # it holds a lease, and acknowledged because of that
     if settled.order < report.order and settled.with_later:
-        raise Unmet(
-            "it acknowledges several messages at once (multiple), also of what still runs",
-            "acknowledge each message by itself, with `multiple` off",
-        )
+        raise Unmet(*SEVERAL_AT_ONCE)
     if settled.order < report.order:
         raise Unmet(
             "it acknowledges the job's message before it reports",
@@ -241,6 +243,8 @@ def _signs(stage: Stage, job: HandedOut, since: int) -> Iterator[tuple[str, str]
 
 def _silence(stage: Stage, job: HandedOut) -> tuple[str, str]:
     settled = stage.journal.settlements(job.token)
+    if settled and settled[-1].with_later:  # the next acknowledgement has cost it its channel
+        return SEVERAL_AT_ONCE
     if settled:
         return (
             f"it settled the job's message ({settled[-1].how}) without a report",

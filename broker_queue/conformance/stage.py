@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from broker_queue.address import NAMESPACE_VARIABLE, URL_VARIABLE
 from broker_queue.amqp.ending import ended
@@ -65,6 +65,15 @@ class Plan:
     start_timeout: float
     stop_timeout: float = STOP_TIMEOUT
     port: int = 0
+
+
+class Cut(NamedTuple):
+    """When the worker's connections were broken on purpose."""
+
+    order: int
+    """Entries in the journal before."""
+    connection: int
+    """Number of the last one that was broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,41 +248,61 @@ class Stage:
                 return max(0, found)
             await asyncio.sleep(LOOK_AGAIN)
 
-    def cut(self, seconds: float = 0.0) -> None:
+    def cut(self, seconds: float = 0.0) -> Cut:
         """Break the worker's connections; for so long the broker says nothing over new ones."""
-        self.cuts += 1
+        cut = self._note_cut()
         if seconds > 0.0:
             self._proxy.hold_back(seconds)
         self._proxy.cut()
+        return cut
 
-    def cut_at_report(self, token: str) -> Callable[[], bool]:
-        """Break its connections in place of passing on a report; return what tells if it came so."""
-        return self._cut_at(lambda event: isinstance(event, Published) and _ends(event, token))
+    def cut_at_report(self, token: str, kinds: Container[str] = FINAL) -> Callable[[], Cut | None]:
+        """Break its connections in place of passing on a report; return what tells if it came so.
+
+        Args:
+            token: of the job.
+            kinds: of reports; those that end it, where none are given.
+        """
+        return self._cut_at(
+            lambda event: isinstance(event, Published) and _reports(event, token, kinds)
+        )
 
     def delay_confirm(self, token: str) -> None:
         """Let the broker's confirm of the report on a job come late."""
         self._late_confirm = token
 
-    def cut_at_delivery(self, token: str) -> Callable[[], bool]:
+    def cut_at_delivery(self, token: str) -> Callable[[], Cut | None]:
         """Break its connections in place of passing on a job; return what tells if it came so."""
         return self._cut_at(
             lambda event: isinstance(event, Delivered) and event.properties.correlation_id == token
         )
 
-    def _cut_at(self, condition: Callable[[Event], bool]) -> Callable[[], bool]:
-        happened: list[Event] = []
+    def cut_no_more(self) -> None:
+        """Pass on what the connections were to be broken at."""
+        self._cut_when = None
+
+    def is_since(self, order: int, cut: Cut) -> bool:
+        """Whether an entry of the journal is of a connection that was made after a cut."""
+        return order >= cut.order and self.journal.entries[order].connection > cut.connection
+
+    def _cut_at(self, condition: Callable[[Event], bool]) -> Callable[[], Cut | None]:
+        happened: list[Cut] = []
 
         def is_it(event: Event) -> bool:
             if not condition(event):
                 return False
-            happened.append(event)
             self._cut_when = None
-            self.cuts += 1
+            happened.append(self._note_cut())
             self._notify()
             return True
 
         self._cut_when = is_it
-        return lambda: bool(happened)
+        return lambda: happened[0] if happened else None
+
+    def _note_cut(self) -> Cut:
+        self.cuts += 1
+        entries = self.journal.entries
+        return Cut(len(entries), max((entry.connection for entry in entries), default=0))
 
     async def calm_down(self, *, failed: bool) -> None:
         """Wait until the worker has nothing of a check any more, and takes jobs.
@@ -281,7 +310,7 @@ class Stage:
         Args:
             failed: the check did, so its jobs may run on.
         """
-        self._cut_when = None
+        self.cut_no_more()
         jobs, self._handed_out = self._handed_out, []
 
         def left() -> list[str]:
@@ -390,5 +419,5 @@ class Stage:
             self._proxy.hold_back(GRACE)
 
 
-def _ends(message: Published, token: str) -> bool:
-    return any(report.token == token and report.kind in FINAL for report in reports_in(message))
+def _reports(message: Published, token: str, kinds: Container[str]) -> bool:
+    return any(report.token == token and report.kind in kinds for report in reports_in(message))

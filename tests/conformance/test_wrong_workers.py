@@ -159,6 +159,11 @@ FAULTS = (
     fails("ignores-stale", "lease_lost", "heartbeat was answered `stale` (heartbeat)"),
     fails("lost-at-cut", "held_through_cut", "nothing was heard of a leased job"),
     fails("ends-at-cut", "held_through_cut", "exit code 1", "needs no connection to go on"),
+    fails("releases-lost", "unbegun_at_cut", "it reports a job that it had not begun (released)"),
+    fails("claims-lost", "unbegun_at_cut", "it claims a job that it had not begun (started)"),
+    fails("begins-lost", "unbegun_at_cut", "runs a job without a claim that waited", "timers"),
+    fails("repeats-released", "unbegun_at_cut", "`released` of a job whose message has come again"),
+    warns("repeats-released-at-once", "unbegun_at_cut", "repeats the `released`", "same token"),
     # The end.
     fails("ignores-sigterm", "shutdown", f"does not end within {STOP_TIMEOUT:g} s of SIGTERM"),
     fails("exit-code", "shutdown", "ends with exit code 3", "exit with 0"),

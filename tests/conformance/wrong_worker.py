@@ -24,6 +24,9 @@ from wrong_wire import LOST, NAMESPACE, REPLY_TO, URL, Life, Wire
 ASK_AGAIN = 2.0
 """Seconds without an answer."""
 
+SLOT_WITHIN = 3.0
+"""Seconds that a job waits for a slot before it is given back."""
+
 
 class Running:
     """A job that runs, or waits for its claim."""
@@ -55,6 +58,10 @@ class WrongWorker(Wire):
         self.type = job_type
         self.concurrency = concurrency
         self.running: dict[str, Running] = {}
+        self.unbegun: dict[str, Life] = {}
+        """Jobs that wait for a slot: by token, the connection over which they came."""
+        self.untold: list[str] = []
+        """Jobs of which something is said over the next connection, which none must be."""
         self.canceled: set[str] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
@@ -104,6 +111,7 @@ class WrongWorker(Wire):
     async def set_up(self, life: Life) -> None:
         channel = life.channel
         await channel.basic_consume(REPLY_TO, self.on_answer, no_ack=True)
+        await self.tell_of_lost()
         hello_first = self.has("hello-before-control", "jobs-before-hello")
         if self.has("jobs-before-hello"):
             await self.take_jobs(life)
@@ -182,6 +190,10 @@ class WrongWorker(Wire):
         """Give up what the broker will give to somebody else."""
         self.life = None
         self.connected.clear()
+        if self.has("claims-lost"):
+            self.untold += self.unbegun
+        if not self.has("begins-lost"):
+            self.unbegun.clear()
         goes_on = self.has("runs-again-at-cut", "tells-end-again")
         for running in [] if goes_on else list(self.running.values()):
             if not running.is_leased or self.has("lost-at-cut"):
@@ -245,25 +257,63 @@ class WrongWorker(Wire):
                 await self.drop_copy(message, token)
             elif token in self.canceled:
                 await self.drop(message, token)
-            elif await self.has_slot():
+            elif await self.has_slot(token, life):
                 running = self.running[token] = Running(message, life)
                 try:
                     await self.execute(token, running)
                 finally:
                     self.running.pop(token, None)
+            elif not life.is_lost.is_set() and not self.has("takes-in-advance"):
+                await self.give_back(message, token)
 
-    async def has_slot(self) -> bool:
-        """Whether a job may begin, before the worker stops."""
-        while self.has("takes-in-advance") and len(self.running) >= self.concurrency:
-            if self.stopping.is_set():
-                return False
-            await asyncio.sleep(0.02)
-        return not self.stopping.is_set() or self.has("takes-at-stop")
+    async def has_slot(self, token: str, life: Life) -> bool:
+        """Whether a job may begin: there is a slot for it, the connection, and no end in sight."""
+        self.unbegun[token] = life
+        try:
+            async with asyncio.timeout(None if self.has("begins-lost") else SLOT_WITHIN):
+                while len(self.running) >= self.concurrency:
+                    if self.forgets(life):
+                        return False
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            if self.has("releases-lost") and life.is_lost.is_set():
+                self.untold.append(token)
+            return False
+        finally:
+            if self.unbegun.get(token) is life:
+                del self.unbegun[token]
+        return not self.forgets(life)
+
+    def forgets(self, life: Life) -> bool:
+        """Whether a job that came over this connection is not to begin any more."""
+        if life.is_lost.is_set():
+            return not self.has("releases-lost", "begins-lost")
+        return self.stopping.is_set() and not self.has("takes-at-stop")
+
+    async def give_back(self, message: DeliveredMessage, token: str) -> None:
+        """Give back a job that has waited for long enough, or that does not begin any more."""
+        try:
+            await self.drop(message, token)
+        except LOST:
+            if self.has("repeats-released", "repeats-released-at-once"):
+                self.untold.append(token)
+            raise
+
+    async def tell_of_lost(self) -> None:
+        """Say over a new connection what was not to be said of jobs of the lost one."""
+        if self.has("releases-lost", "repeats-released-at-once"):
+            for token in self.untold:
+                await self.report("released", b"{}", token)
+            self.untold.clear()
+        if self.has("claims-lost"):
+            for token in self.untold:
+                await self.ask_about(token, "started", wait=False)
+            self.untold.clear()
 
     def is_copy(self, token: str, redelivered: bool) -> bool:
         if self.has("runs-again-at-cut" if redelivered else "runs-copies"):
             return False
-        return token in self.running
+        return token in self.running or token in self.unbegun
 
     async def drop_copy(self, message: DeliveredMessage, token: str) -> None:
         if self.has("releases-copies"):
@@ -320,6 +370,8 @@ class WrongWorker(Wire):
             await self.drop(running.message, token)
             return False
         running.work = running.work or asyncio.create_task(self.work(body))
+        if self.has("repeats-released") and token in self.untold:
+            await self.report("released", b"{}", token)
         return True
 
     async def end_leased(self, message: DeliveredMessage) -> None:

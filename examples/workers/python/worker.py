@@ -57,7 +57,7 @@ class Delivery:
             self.outcome = "released", encode({"reason": "canceled"})
         except InvalidArgs as error:
             self.outcome = "failed", failure("invalid_args", error, retry=False)
-        except Exception as error:
+        except BaseException as error:  # SystemExit as well is one failed attempt
             log.exception("job of type %s failed", self.job.type)
             self.outcome = "failed", failure(type(error).__name__, error)
 
@@ -112,11 +112,11 @@ class Worker:
         self.connection = pika.BlockingConnection(parameters)
         self.reports = self.connection.channel()
         self.reports.confirm_delivery()
-        control = self.connection.channel()
-        queue = control.queue_declare("", exclusive=True).method.queue
+        self.control = self.connection.channel()
+        queue = self.control.queue_declare("", exclusive=True).method.queue
         for job_type in HANDLERS:
-            control.queue_bind(queue, f"{NAMESPACE}.control", routing_key=job_type)
-        control.basic_consume(queue, self.on_control, auto_ack=True)
+            self.control.queue_bind(queue, f"{NAMESPACE}.control", routing_key=job_type)
+        self.control.basic_consume(queue, self.on_control, auto_ack=True)
         self.settle()
         self.consumed: set[BlockingChannel] = set()
         for job_type in HANDLERS:
@@ -128,6 +128,7 @@ class Worker:
             return
 
         def again(*_: object) -> None:
+            self.consumed.discard(channel)
             self.connection.call_later(1, lambda: self.consume(job_type))
 
         channel = self.connection.channel()
@@ -144,7 +145,7 @@ class Worker:
 
     def serve(self) -> None:
         while self.stop_by is None:
-            self.connection.process_data_events(time_limit=0.2)
+            self.process_events()
         log.info("stopping, %s jobs still run", len(self.running))
         for channel in self.consumed:
             for tag in channel.consumer_tags:
@@ -152,14 +153,26 @@ class Worker:
         while self.waiting:
             self.give_back(self.waiting.popleft(), "the worker stops")
         while not self.may_leave():
-            self.connection.process_data_events(time_limit=0.2)
+            self.process_events()
         self.connection.close()
 
+    def process_events(self) -> None:
+        self.connection.process_data_events(time_limit=0.2)
+        # pika does not raise if the broker has closed a channel, as after its `consumer_timeout`.
+        if not all(channel.is_open for channel in (self.reports, self.control, *self.consumed)):
+            raise ConnectionError("the broker has closed a channel")
+
     def abandon(self) -> None:
-        """The broker takes the messages back: what has not begun is forgotten, what runs goes on."""
-        while self.waiting:
-            del self.held[self.waiting.popleft().token]
-        for delivery in self.held.values():
+        """The broker takes the messages back: what has not begun is forgotten, what runs goes on.
+
+        What was reported without a message may have gone to another worker: only the last of those
+        are kept.
+        """
+        self.waiting.clear()
+        begun = [delivery for delivery in self.held.values() if delivery.began_at is not None]
+        over = [delivery for delivery in begun if delivery.reported][:-REMEMBERED]
+        self.held = {each.token: each for each in begun if each not in over}
+        for delivery in begun:
             delivery.message = None
         with suppress(AMQPError):  # it was closed already
             if self.connection is not None:
@@ -270,8 +283,9 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-def failure(code: str, error: Exception, *, retry: bool = True) -> bytes:
-    return encode({"code": code, "message": str(error)[:20_000], "retry": retry})
+def failure(code: str, error: BaseException, *, retry: bool = True) -> bytes:
+    text = str(error).encode(errors="backslashreplace").decode()  # no halves of surrogate pairs
+    return encode({"code": code, "message": text[:20_000], "retry": retry})
 
 
 if __name__ == "__main__":

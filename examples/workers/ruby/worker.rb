@@ -59,16 +59,15 @@ class Delivery
   # Runs the job, and yields itself and the outcome once that has ended.
   def start
     @began_at = (Time.now.to_f * 1000).to_i
-    @thread = Thread.new do
-      # A cancel may interrupt the job function, but not the telling of how it ended.
-      Thread.handle_interrupt(Canceled => :never) do
-        yield self, outcome_of_run
-      end
+    # A cancel may interrupt the job function, but not the telling of how it ended. The thread inherits
+    # this: else one could end it before it comes so far.
+    Thread.handle_interrupt(Canceled => :never) do
+      @thread = Thread.new { yield self, outcome_of_run }
     end
     @thread.report_on_exception = false
   end
 
-  def cancel = @thread.raise(Canceled)
+  def cancel = @thread&.raise(Canceled) # there is none if it was given back before it began
 
   private
 
@@ -294,9 +293,12 @@ class Worker
     raise Lost, error.message if watch.equal?(@watch)
   end
 
-  # The broker takes the messages back: what has not begun is forgotten, what runs goes on.
+  # The broker takes the messages back: what has not begun is forgotten, what runs goes on. What was
+  # reported without a message may have gone to another worker: only the last of those are kept.
   def abandon
-    @waiting.each { |delivery| @held.delete(delivery.token) }.clear
+    @waiting.clear
+    @held.keep_if { |_, delivery| delivery.began_at }
+    @held.values.select(&:reported?)[...-REMEMBERED].each { |delivery| @held.delete(delivery.token) }
     @held.each_value { |delivery| delivery.message = nil }
     @connection&.transport&.close
   rescue *LOSSES

@@ -97,10 +97,15 @@ lost() { # why
   connection=$((connection + 1)) # what the old one still tells does not count
   amqp_close_socket
   ready='' consuming=()
-  # The broker has taken the messages back: what has not begun is forgotten, what runs goes on.
+  # The broker has taken the messages back: what has not begun is forgotten, what runs goes on. A job
+  # that was reported without a message may have gone to another worker: of those not all are kept.
   local token
-  for token in "${waiting[@]}"; do forget "$token"; done
-  for token in "${!message[@]}"; do message[$token]=''; done
+  for token in "${!state[@]}"; do
+    message[$token]=''
+    if [[ ! -v began[$token] ]] || { [[ ${state[$token]} == reported ]] && ((${#state[@]} > REMEMBERED)); }; then
+      forget "$token"
+    fi
+  done
   waiting=() confirming=()
   later "$pause" connect
   pause=$((pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE))
@@ -140,7 +145,8 @@ on_channel_opened() { # channel
 on_consuming() { # channel
   local index token
   if (($1 != REPORTS)); then
-    consuming[$1]=yes
+    # It may have been asked to stop while the broker's answer was on its way.
+    if [[ $stop_by ]]; then amqp_cancel "$1"; else consuming[$1]=yes; fi
     return
   fi
   ready=yes pause=1000
@@ -158,10 +164,24 @@ consume() { # number of the connection, channel
 on_channel_closed() { # channel, code, text
   amqp_close_channel_ok "$1"
   if (($1 != REPORTS && $2 == 404)); then
+    drop_messages "$1"
     later $CONSUME_AGAIN consume "$connection" "$1"
   else
     lost "channel $*"
   fi
+}
+
+# What a closed channel has brought cannot be acknowledged: the next one with its number counts anew.
+drop_messages() { # channel
+  local token index
+  for token in "${!message[@]}"; do
+    [[ ${message[$token]} != "$1 "* ]] || message[$token]=''
+  done
+  for index in "${!waiting[@]}"; do
+    token=${waiting[$index]%% *}
+    [[ ${message[$token]} ]] || { forget "$token" && unset 'waiting[index]'; }
+  done
+  waiting=("${waiting[@]}")
 }
 
 # The queue was deleted; the channel is still open.
@@ -337,6 +357,7 @@ forget() { # token
 # --- the end -------------------------------------------------------------------------------------
 
 request_stop() {
+  local FOUND # it may interrupt whoever has just set it
   now
   stop_by=${stop_by:-$((FOUND + STOP_WITHIN))}
   tell stop

@@ -266,13 +266,11 @@ def _check_silence(stage: Stage, job: HandedOut, loss: Loss) -> None:
         Unmet: it was not forgotten.
     """
     for report in _said_early(stage, job, loss.cut):
-        if report.kind == "released" and loss.is_given_back:
-            continue  # remarked in the end
         what = "claims" if report.kind == "started" and report.wants_answer else "reports"
         raise Unmet(
             f"after its connection was lost, it {what} a job that it had not begun ({report.kind}), "
             "before the job's message has come again",
-            FORGET_ADVICE,
+            REPEAT_ADVICE if report.kind == "released" and loss.is_given_back else FORGET_ADVICE,
         )
 
 
@@ -283,12 +281,6 @@ def _check_what_was_said(stage: Stage, job: HandedOut, loss: Loss) -> None:
         Unmet: it was begun with the lost message, or taken away from who has begun it.
     """
     _check_silence(stage, job, loss)
-    if _said_early(stage, job, loss.cut):
-        stage.remark(
-            "it repeats the `released` of a job over the next connection, before the job's "
-            "message has come again",
-            REPEAT_ADVICE,
-        )
     said = _said_at_last(stage, job, loss)
     claims = [each for each in said if each.kind == "started" and each.wants_answer]
     if all(report.kind == "released" or report in claims for report in said):

@@ -163,7 +163,7 @@ FAULTS = (
     fails("claims-lost", "unbegun_at_cut", "it claims a job that it had not begun (started)"),
     fails("begins-lost", "unbegun_at_cut", "runs a job without a claim that waited", "timers"),
     fails("repeats-released", "unbegun_at_cut", "`released` of a job whose message has come again"),
-    warns("repeats-released-at-once", "unbegun_at_cut", "repeats the `released`", "same token"),
+    fails("repeats-released-at-once", "unbegun_at_cut", "reports a job that it had not begun"),
     # The end.
     fails("ignores-sigterm", "shutdown", f"does not end within {STOP_TIMEOUT:g} s of SIGTERM"),
     fails("exit-code", "shutdown", "ends with exit code 3", "exit with 0"),

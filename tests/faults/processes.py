@@ -13,6 +13,7 @@ from pathlib import Path
 from broker_queue.failpoints import VARIABLE
 from broker_queue.local_broker.node import PrivateNode
 from tests.faults.plan import Kill
+from tests.support.standstill import bring_to_a_standstill
 from tests.support.waiting import TIMEOUT_FACTOR
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +100,7 @@ class Process:
             stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGSTOP)
+            await bring_to_a_standstill(process.pid)
             yield
         finally:
             assert waker.stdin is not None

@@ -18,6 +18,7 @@ from broker_queue.client import JobQueue
 from broker_queue.errors import Unavailable
 from scheduler.service import Service
 from scheduler.settings import Settings
+from tests.support.standstill import bring_to_a_standstill
 from tests.support.waiting import TIMEOUT_FACTOR, until
 
 START_TIMEOUT = 30.0 * TIMEOUT_FACTOR
@@ -132,7 +133,7 @@ class SchedulerProcess:
 
         async def is_outside() -> bool:
             assert self.process is not None
-            self.process.send_signal(signal.SIGSTOP)
+            await bring_to_a_standstill(self.process.pid)
             if not is_locked(self._environment["BROKER_QUEUE_DATABASE"]):
                 return True
             self.go_on()

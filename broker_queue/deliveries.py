@@ -140,7 +140,7 @@ class Deliveries:
 
     async def _decide(self, delivery: Delivery, job: DequeuedJob) -> None:
         """Run a delivery that has a slot, unless something happened while it waited for it."""
-        if delivery.channel.session.lost.done():
+        if delivery.is_lost:
             return  # the broker delivers it again, perhaps to another worker
         if await self._drop_copy(delivery, job):
             return
@@ -178,13 +178,11 @@ class Deliveries:
             del self._executions[job.token]
 
     async def _hand_back(self, delivery: Delivery, token: str, reason: str) -> None:
-        lost = delivery.channel.session.lost
         report = self._reporting.send(
-            token, "released", encode(Released(reason=reason)), is_void=lost.done
+            token, "released", encode(Released(reason=reason)), is_void=lambda: delivery.is_lost
         )
-        await report.confirmed
-        if lost.done():
-            return  # it is delivered again, to whomever
+        if not await report.confirmed:
+            return
         _remember(self._reported, token, REMEMBERED_REPORTED)
         with suppress(Unavailable):
             await delivery.acknowledge()

@@ -207,7 +207,7 @@ class Dequeuing:
         found = await self._requests.report(
             "started", job.token, body, timeout=self._timeout, repeat=False
         )
-        if delivery.channel.session.lost.done():
+        if delivery.is_lost:
             return None  # somebody else has it by now
         if found.verdict is Verdict.ACCEPTED:
             return job

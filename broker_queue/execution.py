@@ -89,7 +89,7 @@ class Execution:
         self._progress: bytes | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
-        self._telling: asyncio.Future[None] | None = None
+        self._telling: asyncio.Future[bool] | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._job: Job | None = None
         self._leasing: asyncio.Task[None] | None = None
@@ -102,16 +102,11 @@ class Execution:
 
     @property
     def _may_begin(self) -> bool:
-        return self._stopped_because is None and not self._is_lost
-
-    @property
-    def _is_lost(self) -> bool:
-        """Whether the broker has taken the message back, and not given it to us again."""
-        return self._delivery.channel.session.lost.done()
+        return self._stopped_because is None and not self._delivery.is_lost
 
     def _is_somebody_elses(self) -> bool:
         """Whether giving the job back would take it from whoever was given it since."""
-        return self._is_lost and not self._is_leased
+        return self._delivery.is_lost and not self._is_leased
 
     async def run(self) -> bool:
         """Run the job, report, and acknowledge once the report is confirmed.
@@ -179,8 +174,7 @@ class Execution:
         report = self._reporting.send(
             self.token, outcome.kind, outcome.body, started, is_void=is_void
         )
-        await report.confirmed
-        if is_void is not None and is_void():
+        if not await report.confirmed:
             return False
         if not self._is_leased:
             await self._acknowledge()
@@ -304,7 +298,7 @@ class Execution:
             self._telling.add_done_callback(self._progress_told)
             self._progress = None
 
-    def _progress_told(self, _told: asyncio.Future[None]) -> None:
+    def _progress_told(self, _told: asyncio.Future[bool]) -> None:
         self._telling = None
         if self._progress is not None:
             self._note_progress(self._progress)

@@ -39,7 +39,7 @@ class Report(NamedTuple):
     Attributes:
         started: milliseconds since the epoch.
         is_void: tells whether it must not be said any more.
-        confirmed: done when the broker has it, or it has become void.
+        confirmed: whether the broker has it, once it has; else it has become void.
     """
 
     token: str
@@ -47,7 +47,7 @@ class Report(NamedTuple):
     body: bytes
     started: int | None
     is_void: Callable[[], bool] | None
-    confirmed: asyncio.Future[None]
+    confirmed: asyncio.Future[bool]
 
 
 class Reporting:
@@ -86,7 +86,7 @@ class Reporting:
             started: when the run began, milliseconds since the epoch.
             is_void: asked before each time that it is published.
         """
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         report = Report(token, kind, body, started, is_void, confirmed)
         self._waiting.append(report)
         self._arrived.set()
@@ -126,13 +126,12 @@ class Reporting:
 
     async def _publish(self, reports: list[Report]) -> None:
         try:
-            while valid := [each for each in reports if not (each.is_void and each.is_void())]:
-                if await self._confirmed(valid):
+            while reports := _still_valid(reports):
+                if await self._confirmed(reports):
                     break
                 await asyncio.sleep(PAUSE)
             for report in reports:
-                if not report.confirmed.done():
-                    report.confirmed.set_result(None)
+                _settle(report, is_said=True)
         finally:
             self._room.release()
 
@@ -152,6 +151,22 @@ class Reporting:
             return False
         failpoint(Point.AFTER_REPORT)
         return True
+
+
+def _still_valid(reports: list[Report]) -> list[Report]:
+    """Return those that are to be said; who waits for another one is told that it is not."""
+    valid = []
+    for report in reports:
+        if report.is_void is not None and report.is_void():
+            _settle(report, is_said=False)
+        else:
+            valid.append(report)
+    return valid
+
+
+def _settle(report: Report, *, is_said: bool) -> None:
+    if not report.confirmed.done():
+        report.confirmed.set_result(is_said)
 
 
 def _batch(reports: list[Report]) -> bytes:

@@ -123,7 +123,7 @@ async def hand_back(requests: Requests, delivery: Delivery, reason: str) -> None
 
     Nothing is reported of a message that is lost: the job would be taken from who has it by now.
     """
-    if delivery.channel.session.lost.done():
+    if delivery.is_lost:
         return
     try:
         await release(requests, delivery.correlation_id or "", reason)

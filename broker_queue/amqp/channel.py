@@ -123,6 +123,11 @@ class Delivery:
     content_type: str | None = None
     content_encoding: str | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its connection was lost, so that the broker delivers it again, to whomever."""
+        return self.channel.session.lost.done()
+
     async def acknowledge(self, *, multiple: bool = False) -> None:
         """Settle it (and, with `multiple`, all before it on this channel).
 

@@ -239,10 +239,12 @@ class PlayedScheduler:
         for question, kind, body in answers:
             if not (question.reply_to and reply_to_is_allowed(question.reply_to)):
                 continue
-            asked = question.correlation_id, question.message_id
-            self.answered.setdefault((asked[0] or "", question.type or ""), time.monotonic())
-            answer = Outgoing.answer(question.reply_to, *asked, kind, encode(body))
-            await self._place.channel.publish(answer)
+            token, message_id = question.correlation_id, question.message_id
+            asked = (token or "", question.type or "finished")
+            self.answered.setdefault(asked, time.monotonic())
+            await self._place.channel.publish(
+                Outgoing.answer(question.reply_to, token, message_id, kind, encode(body))
+            )
 
 
 async def _unless_broker_is_lost(work: Coroutine[Any, Any, None]) -> None:

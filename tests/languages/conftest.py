@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,18 +23,33 @@ async def scheduler(
 
 
 @pytest.fixture
+def command(request: pytest.FixtureRequest) -> Sequence[str]:
+    """The command of the module's worker, which its name `WORKER` returns."""
+    found: Sequence[str] = request.module.WORKER()
+    return found
+
+
+@pytest.fixture
+def job_type(request: pytest.FixtureRequest) -> str:
+    """The rehearsal type of the module's worker, its name `JOB_TYPE`."""
+    found: str = request.module.JOB_TYPE
+    return found
+
+
+@pytest.fixture
 def stage(
-    request: pytest.FixtureRequest,
+    command: Sequence[str],
+    job_type: str,
     queue: JobQueue,
     raw: RawClient,
     broker_url: str,
     namespace: str,
     database: Path,
 ) -> Stage:
-    """What the module's worker is looked at with; its names `WORKER` and `JOB_TYPE` say which."""
+    """What a worker is looked at with."""
     return Stage(
-        command=request.module.WORKER(),
-        job_type=request.module.JOB_TYPE,
+        command=command,
+        job_type=job_type,
         url=broker_url,
         namespace=namespace,
         database=database,

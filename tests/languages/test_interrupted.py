@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from broker_queue.amqp.wiretap import Delivered, Event, Published, Settled
-from broker_queue.client import JobQueue
 from broker_queue.conformance.proxy import Proxy
 from broker_queue.job import JobId, State
 from examples.languages.workers import LANGUAGES, Language
 from tests.languages.duties import A_WHILE, FOREVER, Stage
 from tests.languages.fleet import COMMANDS
-from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE, until
 
 ARGS = {
@@ -30,23 +28,13 @@ every_one_of_level_2 = pytest.mark.parametrize("language", LEVEL_2, ids=lambda e
 
 
 @pytest.fixture
-def stage(
-    language: Language,
-    queue: JobQueue,
-    raw: RawClient,
-    broker_url: str,
-    namespace: str,
-    database: Path,
-) -> Stage:
-    return Stage(
-        command=COMMANDS[language.name](),
-        job_type=language.rehearsal,
-        url=broker_url,
-        namespace=namespace,
-        database=database,
-        queue=queue,
-        raw=raw,
-    )
+def command(language: Language) -> Sequence[str]:
+    return COMMANDS[language.name]()
+
+
+@pytest.fixture
+def job_type(language: Language) -> str:
+    return language.rehearsal
 
 
 class Watch(Proxy):

@@ -18,18 +18,14 @@ from broker_queue.protocol.messages import Welcome
 from broker_queue.protocol.names import PROTOCOL_VERSION, Names
 from broker_queue.protocol.reports import ReportAnswer
 from broker_queue.protocol.topology import job_queue
-from tests.languages import toolchains
+from examples.languages.workers import LANGUAGES, Language
+from tests.languages.fleet import COMMANDS
 from tests.languages.worker_process import WorkerProcess
 from tests.support.fake_scheduler import FakeScheduler
 from tests.support.raw import RawClient
 from tests.support.waiting import PATIENCE, until
 
-LANGUAGES: dict[str, tuple[Callable[[], list[str]], str]] = {
-    "go": (toolchains.go_worker, "text.fingerprint"),
-    "node": (toolchains.node_worker, "text.words"),
-    "java": (toolchains.java_worker, "text.letters"),
-}
-"""The command of each worker, and its type beside `rehearsal`."""
+LEVEL_3 = [language for language in LANGUAGES if language.name in {"go", "node", "java"}]
 
 SECONDS = 3
 """Of a job that runs for longer than a worker waits before it says again what was not confirmed."""
@@ -128,12 +124,12 @@ class Play:
                 await self.fake.answer(hello, "ok", body)
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(params=LEVEL_3, ids=lambda each: each.name)
 async def play(
     request: pytest.FixtureRequest, broker_url: str, namespace: str
 ) -> AsyncIterator[Play]:
-    build, other_type = LANGUAGES[request.param]
-    job_type, names = f"rehearsal.{request.param}", Names(namespace)
+    language: Language = request.param
+    job_type, other_type, names = language.rehearsal, language.types[-1], Names(namespace)
     queues = [
         job_queue(names, each, queue_type="quorum", delivery_limit=20)
         for each in (job_type, other_type)
@@ -143,7 +139,7 @@ async def play(
         RawClient(broker_url, namespace) as raw,
     ):
         play = Play(
-            command=build(),
+            command=COMMANDS[language.name](),
             job_type=job_type,
             other_type=other_type,
             names=names,
